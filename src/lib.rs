@@ -1,0 +1,14 @@
+//! Class activation maps with ResNet, from memory-mapped weights to finished pictures.
+
+#![deny(missing_docs)]
+#![deny(unsafe_code)]
+
+pub mod cam;
+pub mod cpu;
+pub mod input;
+pub mod labels;
+pub mod network;
+pub mod output;
+pub mod render;
+pub mod sources;
+pub mod weights;

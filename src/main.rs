@@ -1,0 +1,2 @@
+//! The `camshaft` program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The network as data: a table of named layers and their parameters.

@@ -1,0 +1,1 @@
+//! Pictures of maps: colormaps, overlays, views.

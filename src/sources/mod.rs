@@ -1,0 +1,1 @@
+//! Where weights come from: a path, the bundled model, a download.

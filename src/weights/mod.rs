@@ -1,0 +1,1 @@
+//! Weight files, memory-mapped: safetensors and PyTorch `.pth`.

@@ -1,0 +1,9 @@
+//! What the tests in `tests/` share: seeded networks, weight files of every kind, goldens, comparison.
+
+#![allow(dead_code, reason = "every test binary includes this folder and uses its own part of it")]
+
+pub mod compare;
+pub mod goldens;
+pub mod pth;
+pub mod safetensors_file;
+pub mod seeded;

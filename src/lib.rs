@@ -5,10 +5,16 @@
 
 pub mod cam;
 pub mod cpu;
+pub mod engine;
+mod error;
 pub mod input;
 pub mod labels;
 pub mod network;
 pub mod output;
 pub mod render;
 pub mod sources;
+pub mod tensor;
 pub mod weights;
+
+pub use engine::{Device, Engine, Request};
+pub use error::Error;

@@ -1,0 +1,163 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use camshaft::cam::Normalisation;
+use camshaft::output::Artifact;
+use camshaft::render::{Alpha, Colormap, View};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+
+use super::options::{InputOptions, ModelOptions};
+
+/// Shows which pixels made a ResNet say "cat": class activation maps (Zhou et al. 2016).
+#[derive(Parser)]
+#[command(name = "camshaft", version, propagate_version = true, max_term_width = 110)]
+#[command(after_help = "Start with `camshaft cam`, which explains a bundled picture with a bundled model.\n\
+    Exit code: 0 done, 1 something failed (the rest was finished), 2 wrong usage.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Draw class activation maps
+    Cam(CamArgs),
+    /// Name what is in pictures
+    Classify(ClassifyArgs),
+    /// Show architecture, layers and devices of a model
+    Info(InfoArgs),
+    /// Download weights into the cache
+    Fetch(FetchArgs),
+    /// List or search class names
+    Labels(LabelsArgs),
+    /// Print a shell's completion script
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write all pages into a folder
+    Man(ManArgs),
+}
+
+#[derive(Args)]
+pub struct CamArgs {
+    /// Images, folders or patterns; without any, a bundled picture
+    pub inputs: Vec<PathBuf>,
+    /// Class to explain, by index or name; may be repeated. Default: the top predictions
+    #[arg(short, long = "class", value_name = "CLASS", conflicts_with = "top")]
+    pub classes: Vec<String>,
+    /// Explain the K most probable classes
+    #[arg(short = 'k', long, value_name = "K", default_value = "3", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub top: u32,
+    /// Folder for the results, made if it is not there
+    #[arg(short, long, value_name = "FOLDER", default_value = "camshaft-out")]
+    pub out: PathBuf,
+    /// Replace results of an earlier run
+    #[arg(short, long)]
+    pub force: bool,
+    /// What to write for each class
+    #[arg(long, value_name = "KIND", value_delimiter = ',', default_values = ARTIFACTS.map(|(name, _)| name), value_parser = artifact())]
+    pub save: Vec<Artifact>,
+    /// Pixels to draw on: what the network saw, the whole original, or the picture of the article that this follows
+    #[arg(long, default_value_t, value_parser = choice(View::ALL, View::name))]
+    pub view: View,
+    /// Colours of the heat map
+    #[arg(long, default_value_t, value_parser = choice(Colormap::ALL, Colormap::name))]
+    pub colormap: Colormap,
+    /// Opacity of the heat map, 0 to 1
+    #[arg(long, default_value = "0.5")]
+    pub alpha: Alpha,
+    /// How map values become colours
+    #[arg(long, default_value_t, value_parser = choice(Normalisation::ALL, Normalisation::name))]
+    pub normalise: Normalisation,
+    /// Print one JSON object a line instead of a table
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub input: InputOptions,
+    #[command(flatten)]
+    pub model: ModelOptions,
+}
+
+#[derive(Args)]
+pub struct ClassifyArgs {
+    /// Images, folders or patterns; without any, a bundled picture
+    pub inputs: Vec<PathBuf>,
+    /// Show the K most probable classes
+    #[arg(short = 'k', long, value_name = "K", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub top: u32,
+    /// Print one JSON object a line instead of a table
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub input: InputOptions,
+    #[command(flatten)]
+    pub model: ModelOptions,
+}
+
+#[derive(Args)]
+pub struct InfoArgs {
+    /// Image size for shapes and costs: one side, or HxW
+    #[arg(long, default_value = "224", value_parser = super::options::extent)]
+    pub size: (usize, usize),
+    /// Images per forward pass, for shapes and costs
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub images: u32,
+    /// Leave out the table of layers
+    #[arg(long)]
+    pub brief: bool,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub model: ModelOptions,
+}
+
+#[derive(Args)]
+pub struct FetchArgs {
+    /// resnet18, resnet34, resnet50 or hf:owner/name[@revision]; several may be given
+    #[arg(required = true, value_name = "WEIGHTS")]
+    pub sources: Vec<camshaft::sources::Source>,
+}
+
+#[derive(Args)]
+pub struct LabelsArgs {
+    /// Part of a name, or an index; without it, all names
+    pub query: Option<String>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub model: ModelOptions,
+}
+
+#[derive(Args)]
+pub struct CompletionsArgs {
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Args)]
+pub struct ManArgs {
+    /// Folder for one page per command; must be there
+    pub folder: Option<PathBuf>,
+}
+
+/// Spellings of `--save`.
+const ARTIFACTS: [(&str, Artifact); 4] = [
+    ("overlay", Artifact::Overlay),
+    ("heatmap", Artifact::Heatmap),
+    ("cam", Artifact::Cam),
+    ("cam-full", Artifact::CamFull),
+];
+
+fn artifact() -> impl TypedValueParser<Value = Artifact> {
+    PossibleValuesParser::new(ARTIFACTS.map(|(name, _)| name))
+        .try_map(|given| ARTIFACTS.iter().find(|(name, _)| *name == given).map(|&(_, kind)| kind).ok_or("no such kind"))
+}
+
+/// A parser for one of the library's choices, which shows them in help and completions.
+fn choice<T: Copy + Send + Sync + std::str::FromStr<Err: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static>(
+    all: &'static [T],
+    name: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(all.iter().map(|&one| name(one))).try_map(|given| given.parse::<T>())
+}

@@ -1,0 +1,41 @@
+//! `camshaft classify`.
+
+use std::process::ExitCode;
+
+use camshaft::engine::{Explanation, Request};
+use serde_json::json;
+
+use super::args::ClassifyArgs;
+use super::run::{Run, exit_code};
+use super::{stdout, table};
+
+/// Names the most probable classes of each input.
+pub fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
+    let engine = args.input.engine(&args.model)?;
+    let run = Run::new(&engine, &args.inputs);
+    let mut rows = Vec::new();
+    let failed = run.each(&Request::top(0), |name, _, outcome| {
+        if args.json {
+            return stdout::json(&match outcome {
+                Ok(explanation) => json!({"file": name, "status": "ok", "predictions": top(explanation, args.top)}),
+                Err(message) => json!({"file": name, "status": "error", "message": message}),
+            });
+        }
+        if let Ok(explanation) = outcome {
+            for (rank, prediction) in top(explanation, args.top).iter().enumerate() {
+                let file = if rank == 0 { name.to_owned() } else { String::new() };
+                let percent = format!("{:.1} %", 100.0 * prediction.probability);
+                rows.push(vec![file, prediction.class.to_string(), prediction.label.clone(), percent, format!("{:.3}", prediction.logit)]);
+            }
+        }
+        Ok(())
+    })?;
+    if !rows.is_empty() {
+        stdout::line(&table::table(&["image", "class", "name", "probability", "logit"], &["class", "probability", "logit"], rows))?;
+    }
+    Ok(exit_code(failed, run.len()))
+}
+
+fn top(explanation: &Explanation, k: u32) -> &[camshaft::engine::Prediction] {
+    &explanation.predictions[..explanation.predictions.len().min(k as usize)]
+}

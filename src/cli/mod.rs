@@ -1,0 +1,46 @@
+//! Commands. Results go to stdout, everything else to stderr; exit code 0 done, 1 something failed, 2 wrong usage.
+
+mod args;
+mod cam;
+mod classify;
+mod fetch;
+mod info;
+mod inputs;
+mod labels;
+mod options;
+mod progress;
+mod run;
+mod shell;
+mod stdout;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// A mistake in the command line that only shows once the model is there, such as an unknown class: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// Parses the command line and runs the command.
+pub fn run() -> anyhow::Result<ExitCode> {
+    match args::Cli::parse().command {
+        args::Command::Cam(args) => cam::run(&args),
+        args::Command::Classify(args) => classify::run(&args),
+        args::Command::Info(args) => info::run(&args),
+        args::Command::Fetch(args) => fetch::run(&args),
+        args::Command::Labels(args) => labels::run(&args),
+        args::Command::Completions(args) => shell::completions(args.shell),
+        args::Command::Man(args) => shell::man(args.folder.as_deref()),
+    }
+}
+
+/// Prints the error that ended the program; a reader who closed the pipe has seen enough, which is none.
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    if stdout::is_closed_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {error:#}");
+    if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,118 @@
+//! Options that several commands share.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use camshaft::Error;
+use camshaft::engine::{DEFAULT_BATCH, Engine, EngineBuilder};
+use camshaft::input::{Interpolation, Recipe};
+use camshaft::labels::Labels;
+use camshaft::sources::Source;
+use clap::Args;
+
+use super::{Usage, fetch};
+
+/// Which model, and how it runs.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelOptions {
+    /// A .safetensors or .pth file, or demo, resnet18, resnet34, resnet50, hf:owner/name[@revision]
+    #[arg(short, long, value_name = "WEIGHTS", default_value = "demo")]
+    pub weights: Source,
+    /// Class names: one a line, a JSON list, or imagenet_class_index.json
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// Threads. Default: one per core
+    #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// Read the weights into memory instead of mapping the file
+    #[arg(long)]
+    pub no_mmap: bool,
+}
+
+impl ModelOptions {
+    /// A builder with these options, downloading what has to be.
+    fn builder(&self) -> Result<EngineBuilder, Error> {
+        let mut builder = Engine::builder().weights(self.weights.clone()).mmap(!self.no_mmap);
+        if let Some(threads) = self.threads {
+            builder = builder.threads(threads as usize);
+        }
+        if let Some(labels) = &self.labels {
+            builder = builder.labels(Labels::open(labels)?);
+        }
+        Ok(builder)
+    }
+
+    /// The engine, for commands that look at no picture.
+    pub fn engine(&self) -> Result<Engine, Error> {
+        fetch::with_bar(|progress| self.builder()?.build_with_progress(progress))
+    }
+}
+
+/// How pictures are prepared.
+#[derive(Args)]
+#[command(next_help_heading = "Preprocessing")]
+pub struct InputOptions {
+    /// Side of the network's square input: resize the short side to SIZE / 0.875, crop SIZE
+    #[arg(long, value_name = "SIZE", conflicts_with_all = ["resize", "crop"])]
+    size: Option<u32>,
+    /// Short side after the resize, or none. Default: 256
+    #[arg(long, value_name = "PIXELS|none", value_parser = pixels)]
+    resize: Option<Pixels>,
+    /// Side of the square cut from the middle, or none. Default: 224
+    #[arg(long, value_name = "PIXELS|none", value_parser = pixels)]
+    crop: Option<Pixels>,
+    /// Filter of the resize
+    #[arg(long, default_value_t)]
+    interpolation: Interpolation,
+    /// Images per forward pass
+    #[arg(short, long, default_value_t = DEFAULT_BATCH as u32, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    batch: u32,
+}
+
+impl InputOptions {
+    fn recipe(&self) -> anyhow::Result<Recipe> {
+        let mut recipe = match self.size {
+            Some(size) => Recipe::for_size(size)?,
+            None => Recipe::default(),
+        };
+        if let Some(Pixels(resize)) = self.resize {
+            recipe.resize = resize;
+        }
+        if let Some(Pixels(crop)) = self.crop {
+            recipe.crop = crop;
+        }
+        recipe.interpolation = self.interpolation;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// The engine for these pictures and this model.
+    pub fn engine(&self, model: &ModelOptions) -> anyhow::Result<Engine> {
+        let recipe = self.recipe().map_err(|error| Usage(format!("{error:#}")))?;
+        let build = |progress: &mut dyn FnMut(_)| {
+            model.builder()?.recipe(recipe).batch(self.batch as usize).build_with_progress(progress)
+        };
+        fetch::with_bar(build).context("cannot load the model")
+    }
+}
+
+/// A number of pixels, or none.
+#[derive(Clone, Copy)]
+struct Pixels(Option<u32>);
+
+fn pixels(text: &str) -> Result<Pixels, String> {
+    match text {
+        "none" => Ok(Pixels(None)),
+        number => number.parse().map(|pixels| Pixels(Some(pixels))).map_err(|_| "expected a number of pixels, or none".to_owned()),
+    }
+}
+
+/// `224` or `HxW`.
+pub fn extent(text: &str) -> Result<(usize, usize), String> {
+    let side = |text: &str| text.parse::<usize>().map_err(|_| "expected one side, or HxW".to_owned());
+    match text.split_once('x') {
+        Some((h, w)) => Ok((side(h)?, side(w)?)),
+        None => side(text).map(|side| (side, side)),
+    }
+}

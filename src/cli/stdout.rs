@@ -1,0 +1,20 @@
+//! Results on stdout, where a closed pipe is no failure.
+
+use std::io::{ErrorKind, Write};
+
+/// Writes `text` and a line end.
+pub fn line(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    Ok(out.flush()?)
+}
+
+/// Writes `value` as one line of JSON.
+pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    line(&serde_json::to_string(value)?)
+}
+
+/// Whether stdout's reader has gone.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,74 @@
+//! What the engine found in one picture.
+
+use image::RgbImage;
+use serde::Serialize;
+
+use crate::cam::Map;
+use crate::input::CropTransform;
+use crate::labels::Labels;
+
+/// One class and how sure the network is of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Prediction {
+    /// Row of the classifier.
+    pub class: usize,
+    /// Its name.
+    pub label: String,
+    /// Score before the softmax.
+    pub logit: f32,
+    /// Softmax over all classes.
+    pub probability: f32,
+}
+
+/// The map of one class.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassMap {
+    /// The class.
+    pub prediction: Prediction,
+    /// Class activation map, raw and signed, `[h, w]` of `layer4` (7 x 7 for a 224 x 224 crop).
+    pub map: Map,
+}
+
+/// One picture, explained.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The pixels that the network saw.
+    pub crop: RgbImage,
+    /// Where they lie in the picture.
+    pub transform: CropTransform,
+    /// Every class, most probable first; equal ones by index.
+    pub predictions: Vec<Prediction>,
+    /// One map per class asked for, in the order of the request.
+    pub maps: Vec<ClassMap>,
+}
+
+/// All classes by falling logit. The softmax is computed in f64 from the largest logit down, so it cannot overflow.
+pub(super) fn rank(logits: &[f32], labels: &Labels) -> Vec<Prediction> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exp = |logit: f32| (f64::from(logit) - f64::from(largest)).exp();
+    let total: f64 = logits.iter().map(|&logit| exp(logit)).sum();
+    let prediction = |(class, &logit): (usize, &f32)| Prediction {
+        class,
+        label: labels.get(class).unwrap_or_default().to_owned(),
+        logit,
+        probability: (exp(logit) / total) as f32,
+    };
+    let mut predictions: Vec<_> = logits.iter().enumerate().map(prediction).collect();
+    predictions.sort_by(|a, b| b.logit.total_cmp(&a.logit)); // stable: equal ones stay in class order
+    predictions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_and_normalises() {
+        let ranked = rank(&[1.0, 3.0, 1.0, 1000.0], &Labels::numbered(4));
+        assert_eq!(ranked.iter().map(|p| p.class).collect::<Vec<_>>(), [3, 1, 0, 2]);
+        assert_eq!(ranked[0].probability, 1.0);
+        let ranked = rank(&[0.0, 2f32.ln()], &Labels::numbered(2));
+        assert!((ranked[0].probability - 2.0 / 3.0).abs() < 1e-6, "{ranked:?}");
+        assert_eq!(ranked[0].label, "class 1");
+    }
+}

@@ -1,0 +1,36 @@
+//! One error for the whole library.
+
+use crate::cpu::CpuError;
+use crate::input::InputError;
+use crate::labels::LabelError;
+use crate::network::NetworkError;
+use crate::output::OutputError;
+use crate::sources::SourceError;
+use crate::weights::WeightsError;
+
+/// Whatever can go wrong; each part of the crate has an error of its own that says more.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Weights that could not be found or fetched.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A damaged weight file.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// Weights that are no network this crate runs.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// Class names.
+    #[error(transparent)]
+    Label(#[from] LabelError),
+    /// An image that could not be read or prepared.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// The CPU backend.
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
+    /// A file that could not be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}

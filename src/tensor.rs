@@ -1,0 +1,45 @@
+//! Activations in memory.
+
+/// Activations `[N, H, W, C]`, channels last: element `(n, h, w, c)` is at `((n * H + h) * W + w) * C + c`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Nhwc {
+    shape: [usize; 4],
+    data: Vec<f32>,
+}
+
+impl Nhwc {
+    /// Activations of `shape` `[N, H, W, C]`.
+    ///
+    /// # Panics
+    /// If `data` does not hold exactly that many values: a mistake of the caller, not of any input.
+    pub fn new(shape: [usize; 4], data: Vec<f32>) -> Self {
+        assert_eq!(data.len(), shape.iter().product::<usize>(), "activations of shape {shape:?}");
+        Self { shape, data }
+    }
+
+    /// `[N, H, W, C]`.
+    pub fn shape(&self) -> [usize; 4] {
+        self.shape
+    }
+
+    /// The values.
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// The values, for writing.
+    pub fn data_mut(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+
+    /// One image of the batch, `[H, W, C]`.
+    pub fn image(&self, n: usize) -> &[f32] {
+        let size = self.shape[1..].iter().product::<usize>();
+        &self.data[n * size..][..size]
+    }
+
+    /// The buffer, given back.
+    pub fn into_data(self) -> Vec<f32> {
+        self.data
+    }
+}

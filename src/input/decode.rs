@@ -16,8 +16,9 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<RgbImage, InputError> {
         return Err(InputError::FileTooLong { name: name(), limit: MAX_FILE_BYTES });
     }
     let format = sniff::format(bytes).ok_or_else(|| InputError::Format { name: name(), found: sniff::describe(bytes) })?;
-    // The JPEG decoder fills what is missing with grey and reports nothing.
-    if format == ImageFormat::Jpeg && !sniff::jpeg_is_whole(bytes) {
+    // The JPEG decoder fills what is missing with grey and reports nothing; the WebP decoder may miss an orientation at the end.
+    if format == ImageFormat::Jpeg && !sniff::jpeg_is_whole(bytes) || format == ImageFormat::WebP && !sniff::webp_is_whole(bytes)
+    {
         return Err(InputError::Truncated { name: name(), format });
     }
     let failed = |source| match source {

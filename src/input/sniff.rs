@@ -65,6 +65,12 @@ pub(super) fn jpeg_is_whole(bytes: &[u8]) -> bool {
     }
 }
 
+/// Whether a WebP has all the bytes that its RIFF header counts.
+pub(super) fn webp_is_whole(bytes: &[u8]) -> bool {
+    let counted = bytes.get(4..8).and_then(|b| b.first_chunk::<4>()).map(|b| u32::from_le_bytes(*b));
+    counted.is_some_and(|n| bytes.len() as u64 >= u64::from(n) + 8)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -69,7 +69,7 @@ impl<'a> Scene<'a> {
     pub fn overlay(&self, map: &Map, style: &Style) -> Result<RgbImage, RenderError> {
         let style = style.in_view(self.view);
         let alpha = style.alpha.get();
-        let heat = levels(self.view, style.colormap).map(|color| color.map(|level| level * alpha));
+        let heat = levels(self.view, style.colormap, alpha);
         let blend = |base: [u8; 3], entry: usize| {
             let heat = heat[entry];
             [0, 1, 2].map(|c| (f32::from(base[c]) * (1.0 - alpha) + heat[c] + 0.5) as u8)
@@ -128,11 +128,11 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Colours to mix, `0.0..=255.0`.
-fn levels(view: View, colormap: Colormap) -> [[f32; 3]; 256] {
+/// The colormap's part of a blend: colours from `0.0..=255.0`, times alpha.
+fn levels(view: View, colormap: Colormap, alpha: f32) -> Vec<[f32; 3]> {
     match view {
-        View::Seed => jet::MATPLOTLIB.map(|color| color.map(|level| (level * 255.0) as f32)),
-        View::Crop | View::Original => colormap.table().map(|color| color.map(f32::from)),
+        View::Seed => jet::MATPLOTLIB.iter().map(|color| color.map(|level| (level * 255.0) as f32 * alpha)).collect(),
+        View::Crop | View::Original => colormap.table().iter().map(|color| color.map(|v| f32::from(v) * alpha)).collect(),
     }
 }
 

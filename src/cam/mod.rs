@@ -1,5 +1,12 @@
 //! Class activation maps: weighted channel sum, up-sampling, normalisation.
 
+pub(crate) mod choice;
 mod map;
+mod normalise;
+mod stats;
+pub(crate) mod upsample;
 
+pub use choice::UnknownChoice;
 pub use map::Map;
+pub use normalise::Normalisation;
+pub use stats::{MapError, MapStats};

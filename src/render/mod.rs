@@ -1,1 +1,15 @@
 //! Pictures of maps: colormaps, overlays, views.
+
+mod colormap;
+mod error;
+mod jet;
+mod layout;
+mod margin;
+mod scene;
+mod seed;
+mod style;
+
+pub use colormap::{Colormap, Table};
+pub use error::RenderError;
+pub use scene::Scene;
+pub use style::{Alpha, BadAlpha, Style, View};

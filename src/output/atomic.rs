@@ -1,0 +1,68 @@
+//! Files that appear whole or not at all.
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use super::OutputError;
+
+/// Writes `path` by way of a temporary file in the same folder, which takes its place only when `write` and the last flush have
+/// succeeded. Until then `path` is absent, or what it was. With `force` false an existing file is kept, even one that appears
+/// while `write` runs. On failure, and if `write` panics, the temporary file is removed.
+///
+/// The data is not forced to the disk: this guards against failing programs and full disks, not against a power cut.
+///
+/// # Errors
+/// If the file exists and `force` is false, or it cannot be written; the error names `path`.
+pub fn write_atomically(
+    path: &Path,
+    force: bool,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), OutputError> {
+    check_free(path, force)?;
+    let failed = |source| OutputError::Write { path: path.to_owned(), source };
+    let file = temporary_beside(path).map_err(failed)?;
+    let mut buffered = BufWriter::with_capacity(1 << 16, file);
+    write(&mut buffered).map_err(failed)?;
+    let file = buffered.into_inner().map_err(|e| failed(e.into_error()))?;
+    let persisted = if force { file.persist(path) } else { file.persist_noclobber(path) };
+    persisted.map(drop).map_err(|e| match e.error.kind() {
+        io::ErrorKind::AlreadyExists if !force => OutputError::Exists { path: path.to_owned() },
+        _ => failed(e.error),
+    })
+}
+
+/// Whether `path` may be written: lets a run fail before its work instead of after it.
+///
+/// # Errors
+/// If `path` exists (a dangling link counts) and `force` is false.
+pub fn check_free(path: &Path, force: bool) -> Result<(), OutputError> {
+    if !force && path.symlink_metadata().is_ok() {
+        return Err(OutputError::Exists { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+/// Creates `folder` and those above it where they are missing.
+///
+/// # Errors
+/// If that is impossible, for instance because a file has the name.
+pub fn create_folder(folder: &Path) -> Result<(), OutputError> {
+    std::fs::create_dir_all(folder).map_err(|source| OutputError::Folder { path: folder.to_owned(), source })
+}
+
+fn temporary_beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".camshaft-").suffix(".part");
+    // Temporary files are private by default; these become ordinary files, for which the umask decides.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    // tempfile adds its own path to the error; the caller adds the one that means something to the user.
+    builder.tempfile_in(folder).map_err(|e| match e.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => e,
+    })
+}

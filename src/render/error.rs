@@ -1,0 +1,42 @@
+//! Why a picture cannot be drawn.
+
+use crate::cam::MapError;
+
+/// Why a picture cannot be drawn.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RenderError {
+    /// The map is empty or not finite.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// A picture without pixels.
+    #[error("the {what} is {width}x{height} pixels, expected at least one")]
+    Empty {
+        /// Which picture.
+        what: &'static str,
+        /// Its width.
+        width: u32,
+        /// Its height.
+        height: u32,
+    },
+    /// A picture and a transform that do not belong together: its map would be drawn in the wrong place.
+    #[error("the {what} is {}x{} pixels, but the transform is of one with {}x{}", .found.0, .found.1, .expected.0, .expected.1)]
+    Mismatch {
+        /// Which picture.
+        what: &'static str,
+        /// Its width and height.
+        found: (u32, u32),
+        /// Those in the transform.
+        expected: (u32, u32),
+    },
+    /// The resize for the seed view failed.
+    #[error("cannot resize the photograph from {}x{} to {side}x{side} pixels: {cause}", .from.0, .from.1)]
+    Resize {
+        /// The photograph's width and height.
+        from: (u32, u32),
+        /// The side asked for.
+        side: u32,
+        /// What the resampler said.
+        cause: String,
+    },
+}

@@ -5,8 +5,10 @@ mod map;
 mod normalise;
 mod stats;
 pub(crate) mod upsample;
+mod weighted_sum;
 
 pub use choice::UnknownChoice;
 pub use map::Map;
 pub use normalise::Normalisation;
 pub use stats::{MapError, MapStats};
+pub use weighted_sum::class_activation_map;

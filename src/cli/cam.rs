@@ -4,11 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use camshaft::Error;
 use camshaft::engine::{ClassMap, Engine, Explanation, Request};
 use camshaft::input::Picture;
 use camshaft::output::{
-    Artifact, Artifacts, ClassEntry, ImageEntry, Manifest, MapSize, Model, Outcome, OutputError, OutputNames, create_folder,
+    Artifact, Artifacts, ClassEntry, ImageEntry, Manifest, MapSize, Model, Outcome, OutputNames, create_folder,
     write_npy, write_png,
 };
 use camshaft::render::{Scene, Style};

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use camshaft::Error;
-use camshaft::sources::{self, FetchOptions, Progress};
+use camshaft::sources::{self, Options, Progress};
 
 use super::args::FetchArgs;
 use super::{progress, stdout};
@@ -11,11 +11,8 @@ use super::{progress, stdout};
 /// Downloads each source and prints where it lies.
 pub fn run(args: &FetchArgs) -> anyhow::Result<ExitCode> {
     for source in &args.sources {
-        let path = with_bar(|progress| Ok(sources::fetch(source, &FetchOptions::default(), progress)?))?;
-        match path {
-            Some(path) => stdout::line(&path.display().to_string())?,
-            None => stdout::line("demo (part of the program)")?,
-        }
+        let path = with_bar(|progress| Ok(sources::fetch(source, &Options::from_env(), progress)?))?;
+        stdout::line(&path.display().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
 }

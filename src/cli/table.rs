@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, Table};
 /// A table without lines. Columns named in `right` are aligned to the right.
 pub fn table(header: &[&str], right: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(header.to_vec()).add_rows(rows);
+    table.load_style(NOTHING).set_header(header.to_vec()).add_rows(rows);
     for (index, name) in header.iter().enumerate() {
         if let Some(column) = table.column_mut(index) {
             column.set_padding((0, 2));

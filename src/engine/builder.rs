@@ -6,7 +6,7 @@ use crate::cpu::Cpu;
 use crate::input::Recipe;
 use crate::labels::Labels;
 use crate::network::Model;
-use crate::sources::{FetchOptions, Progress, Source};
+use crate::sources::{self, Progress, Source};
 use crate::weights::{OpenOptions, WeightFile};
 
 /// Where the network runs.
@@ -36,7 +36,7 @@ pub struct EngineBuilder {
     batch: usize,
     recipe: Recipe,
     mmap: bool,
-    fetch: FetchOptions,
+    fetch: sources::Options,
 }
 
 impl Default for EngineBuilder {
@@ -49,7 +49,7 @@ impl Default for EngineBuilder {
             batch: DEFAULT_BATCH,
             recipe: Recipe::default(),
             mmap: true,
-            fetch: FetchOptions::default(),
+            fetch: sources::Options::from_env(),
         }
     }
 }
@@ -98,7 +98,7 @@ impl EngineBuilder {
     }
 
     /// Cache folder, mirrors and network use of weights that are fetched by name.
-    pub fn fetch(mut self, options: FetchOptions) -> Self {
+    pub fn fetch(mut self, options: sources::Options) -> Self {
         self.fetch = options;
         self
     }
@@ -116,9 +116,12 @@ impl EngineBuilder {
     /// # Errors
     /// As [`EngineBuilder::build`].
     pub fn build_with_progress(self, progress: &mut dyn FnMut(Progress)) -> Result<Engine, Error> {
-        let file = match crate::sources::fetch(&self.weights, &self.fetch, progress)? {
-            None => WeightFile::from_static(DEMO_NAME, DEMO)?,
-            Some(path) => WeightFile::open_with(path, OpenOptions { mmap: self.mmap })?,
+        let file = match &self.weights {
+            Source::Demo => WeightFile::from_static(DEMO_NAME, DEMO)?,
+            source => {
+                let path = sources::fetch(source, &self.fetch, progress)?;
+                WeightFile::open_with(path, OpenOptions { mmap: self.mmap })?
+            }
         };
         let model = Model::load(file)?;
         let labels = match self.labels {

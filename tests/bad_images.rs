@@ -57,7 +57,7 @@ fn a_file_without_permission() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret.png");
     fs::write(&path, sample("rgb.png")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     // The superuser may read it nevertheless.
     if fs::File::open(&path).is_err() {
         assert!(matches!(Picture::open(&path), Err(InputError::Read { .. })));

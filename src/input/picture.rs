@@ -11,7 +11,8 @@ use super::{InputError, MAX_FILE_BYTES, decode};
 /// Colours are those of Pillow's `convert("RGB")`: grey is repeated, palettes are looked up, alpha is dropped without blending
 /// (a transparent pixel shows the colour that is stored under it), CMYK is `(255 - c) * (255 - k) / 255`, and of 16-bit samples
 /// the high byte is kept. One difference: 16-bit grey, too, gives its high byte, where Pillow clips at 255 and makes nearly every
-/// such picture white. Colour profiles are not applied. Of an animation, the first frame is taken.
+/// such picture white. Colour profiles are not applied. Of an animation, the first frame is taken; what a GIF frame leaves free of its
+/// canvas is black.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     /// The file, or the name that was given; for messages and manifests.

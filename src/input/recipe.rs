@@ -152,7 +152,11 @@ impl Recipe {
     fn normalise(&self, crop: &RgbImage) -> Vec<f32> {
         let table: [[f32; 256]; 3] =
             std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 / 255.0 - self.mean[c]) / self.std[c]));
-        crop.pixels().flat_map(|pixel| std::array::from_fn::<f32, 3, _>(|c| table[c][usize::from(pixel.0[c])])).collect()
+        let mut out = vec![0.0; crop.as_raw().len()];
+        for (out, pixel) in out.as_chunks_mut::<3>().0.iter_mut().zip(crop.pixels()) {
+            *out = std::array::from_fn(|c| table[c][usize::from(pixel.0[c])]);
+        }
+        out
     }
 }
 

@@ -36,3 +36,23 @@ impl CropTransform {
         (f64::from(self.resized.0) / f64::from(self.original.0), f64::from(self.resized.1) / f64::from(self.original.1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_go_there_and_back() {
+        // 451x300 to 384x256, then the middle 224x224.
+        let cut = CropTransform { original: (451, 300), resized: (384, 256), offset: (80, 16), crop: (224, 224) };
+        assert_eq!(cut.original_to_crop((225.5, 150.0)), (112.0, 112.0), "the centre");
+        assert_eq!(cut.crop_to_original((-80.0, -16.0)), (0.0, 0.0), "the corner lies outside the crop");
+        assert_eq!(cut.crop_to_original((304.0, 240.0)), (451.0, 300.0));
+        let padded = CropTransform { original: (20, 40), resized: (10, 20), offset: (-5, 0), crop: (20, 20) };
+        assert_eq!(padded.original_to_crop((0.0, 0.0)), (5.0, 0.0), "padding moves the picture to the right");
+        for transform in [cut, padded] {
+            let (x, y) = transform.original_to_crop(transform.crop_to_original((3.25, 200.5)));
+            assert!((x - 3.25).abs() < 1e-12 && (y - 200.5).abs() < 1e-12);
+        }
+    }
+}

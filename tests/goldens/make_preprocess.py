@@ -72,7 +72,8 @@ def resize_cases():
 def recipe_cases():
     """(w, h, resize, crop, filter); 0 stands for none."""
     standard = [(451, 300), (300, 451), (256, 256), (256, 300), (301, 256), (224, 224), (1, 1), (1, 600), (600, 1), (2, 3), (640, 427),
-                (427, 640), (999, 1000), (37, 41), (1280, 11), (500, 375), (333, 500), (257, 259), (258, 261), (259, 263), (260, 265)]
+                (427, 640), (999, 1000), (37, 41), (1280, 11), (500, 375), (333, 500), (257, 259), (258, 261), (259, 263), (260, 265),
+                (300, 700), (260, 1000), (513, 1200), (700, 300)]
     out = [(w, h, 256, 224, "bilinear") for w, h in standard] + [(w, h, 235, 224, "bicubic") for w, h in standard]
     # Crops of every parity in both directions, padding on one side or both, and either step left out.
     out += [(40 + i, 50 + 2 * i, 0, crop, "bilinear") for i in range(8) for crop in (31, 32)]

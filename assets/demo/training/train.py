@@ -7,7 +7,10 @@ The loss sees which classes are in a picture and nothing else: no boxes, no mask
   - cross-entropy of the logits, `mean(cam) + bias`, against a uniform target over the classes present;
   - the same for logits pooled by log-mean-exp instead of the mean, which rewards one cell that is sure (multiple-instance
     learning) and so teaches small objects early;
-  - half the binary cross-entropy of the logits, class by class, which keeps them low where nothing is shown.
+  - half the binary cross-entropy of the logits, class by class, which keeps them low where nothing is shown;
+  - `--local` times the disagreement of maps under cutting and pasting: with a rectangle of one picture pasted into another,
+    each cell of the map must be what it was in the picture that the cell came from (the consistency of French et al. 2020,
+    which needs no labels). Without it a cell beside an object, which sees the object too, answers as loudly as the object.
 Phases are shares of wall time and each has its own one-cycle, so a second run is alike, not identical to the bit.
 The pictures themselves are fixed by their seeds.
 """
@@ -62,6 +65,25 @@ def loss_of(net, maps, present):
     return loss, ce, mean
 
 
+def paste(rgb, cells):
+    """Each picture with a rectangle of whole cells from the next picture of the batch, and which cells those are [N, h, w]."""
+    taken = torch.zeros(len(rgb), cells, cells, dtype=torch.bool)
+    for cell in taken:
+        (top, left), (h, w) = torch.randint(0, cells - 1, (2,)), torch.randint(2, cells, (2,))
+        cell[top : top + h, left : left + w] = True
+    side = rgb.shape[1] // cells
+    pixels = taken.repeat_interleave(side, 1).repeat_interleave(side, 2)
+    return torch.where(pixels[..., None], rgb.roll(-1, 0), rgb), taken
+
+
+def disagreement(net, maps, pasted, taken, present):
+    """Mean squared difference of the maps of the classes in either picture, relative to their mean square."""
+    cam, got = (torch.einsum("nchw,kc->nkhw", m, net.fc.weight) for m in (maps, pasted))
+    want = torch.where(taken[:, None], cam.roll(-1, 0), cam)
+    shown = (present + present.roll(-1, 0) > 0).float()[..., None, None]
+    return ((got - want) ** 2 * shown).sum() / (want.detach() ** 2 * shown).sum()
+
+
 class Pictures(torch.utils.data.IterableDataset):
     def __init__(self, font, size, first_seed):
         self.font, self.size, self.first_seed = font, size, first_seed
@@ -85,7 +107,7 @@ def run_phase(net, args, size, minutes, first_seed):
     optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0}], lr=args.lr)
     loader = torch.utils.data.DataLoader(Pictures(args.font, size, first_seed), batch_size=args.batch, num_workers=1, prefetch_factor=8)
     net.train()
-    start, seen, sums = time.time(), 0, torch.zeros(3)
+    start, seen, sums = time.time(), 0, torch.zeros(4)
     for step, (rgb, present) in enumerate(loader, 1):
         done = (time.time() - start) / (60 * minutes)
         if done >= 1:
@@ -93,18 +115,22 @@ def run_phase(net, args, size, minutes, first_seed):
         for group in optimizer.param_groups:
             group["lr"] = args.lr * min(1, step / args.warmup) * max(0.005, (1 + math.cos(math.pi * done)) / 2)
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
-            maps = features(net, rgb)
-        loss, ce, logits = loss_of(net, maps.float(), present)
+            mixed, taken = paste(rgb, size // 32)
+            both = features(net, torch.cat((rgb, mixed)) if args.local else rgb).float()
+        maps = both[: len(rgb)]
+        loss, ce, logits = loss_of(net, maps, present)
+        apart = disagreement(net, maps, both[len(rgb) :], taken, present) if args.local else torch.zeros(())
+        loss = loss + args.local * apart
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimizer.step()
         seen += len(rgb)
         top = present.gather(1, logits.argmax(1, keepdim=True)).sum() / (present.sum(1) > 0).sum()
-        sums += torch.tensor([loss.item(), ce.item(), top.item()])
+        sums += torch.tensor([loss.item(), ce.item(), top.item(), apart.item()])
         if step % 100 == 0:
             rate = seen / (time.time() - start)
-            print(f"{size} px  pictures {seen}  loss {sums[0] / 100:.3f}  cross-entropy {sums[1] / 100:.3f}  top-1 present {sums[2] / 100:.3f}  {rate:.0f}/s  {time.time() - start:.0f} s", flush=True)
+            print(f"{size} px  pictures {seen}  loss {sums[0] / 100:.3f}  cross-entropy {sums[1] / 100:.3f}  top-1 present {sums[2] / 100:.3f}  disagreement {sums[3] / 100:.3f}  {rate:.0f}/s  {time.time() - start:.0f} s", flush=True)
             sums.zero_()
             torch.save(net.state_dict(), args.out)
     torch.save(net.state_dict(), args.out)
@@ -124,6 +150,7 @@ def main():
     parser.add_argument("--warmup", type=int, default=150)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--local", type=float, default=0, help="weight of the consistency under pasting; sizes must be multiples of 32")
     parser.add_argument("--bf16", action="store_true", help="bfloat16 convolutions, where the processor has them")
     args = parser.parse_args()
     torch.manual_seed(args.seed)

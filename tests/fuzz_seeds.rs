@@ -10,10 +10,8 @@ mod weights;
 type Check = fn(&[u8]);
 
 /// The fuzz targets: the folder of seeds and the check.
-const TARGETS: &[(&str, Check)] = &[
-    ("safetensors", |data| weights::check("fuzz.safetensors", data)),
-    ("pth", |data| weights::check("fuzz.pth", data)),
-];
+const TARGETS: &[(&str, Check)] =
+    &[("safetensors", |data| weights::check("fuzz.safetensors", data)), ("pth", |data| weights::check("fuzz.pth", data))];
 
 #[test]
 fn every_seed_passes_its_check() {

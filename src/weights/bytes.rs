@@ -21,14 +21,14 @@ impl Bytes {
     /// Maps or reads the regular file at `path`. A directory, a pipe or a device is refused before it is opened, because
     /// opening a pipe waits for a writer and a device may have no end.
     pub(super) fn open(path: &Path, mmap: bool) -> Result<Self, WeightsError> {
-        let open_error = |source| WeightsError::Open { path: path.to_owned(), source };
-        let kind = fs::metadata(path).map_err(open_error)?.file_type();
+        let io_error = |source| WeightsError::Io { path: path.to_owned(), source };
+        let kind = fs::metadata(path).map_err(io_error)?.file_type();
         if !kind.is_file() {
             let found = if kind.is_dir() { "a folder" } else { "a pipe, socket or device" };
             return Err(WeightsError::NotAFile { path: path.to_owned(), found });
         }
-        let file = File::open(path).map_err(open_error)?;
-        let len = file.metadata().map_err(open_error)?.len();
+        let file = File::open(path).map_err(io_error)?;
+        let len = file.metadata().map_err(io_error)?.len();
         if len == 0 {
             return Err(WeightsError::Empty { path: path.to_owned() });
         }
@@ -36,7 +36,7 @@ impl Bytes {
             return map::map(&file).map(Self::Mapped).map_err(|source| WeightsError::Map { path: path.to_owned(), source });
         }
         let mut bytes = Vec::new();
-        file.take(len).read_to_end(&mut bytes).map_err(|source| WeightsError::Read { path: path.to_owned(), source })?;
+        file.take(len).read_to_end(&mut bytes).map_err(io_error)?;
         Ok(Self::Held(bytes.into()))
     }
 

@@ -12,20 +12,15 @@ use super::pickle::PickleError;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum WeightsError {
-    /// The file is missing, or may not be read.
-    #[error("{}: cannot be opened: {source}", .path.display())]
+    /// The file is missing, may not be read, or fails while it is read.
+    #[error("{}: cannot be read: {source}", .path.display())]
     #[allow(missing_docs)]
-    Open { path: PathBuf, source: io::Error },
+    Io { path: PathBuf, source: io::Error },
 
     /// A folder, pipe, socket or device.
     #[error("{}: is {found}, expected a weight file (.safetensors or .pth)", .path.display())]
     #[allow(missing_docs)]
     NotAFile { path: PathBuf, found: &'static str },
-
-    /// Reading failed half-way.
-    #[error("{}: cannot be read: {source}", .path.display())]
-    #[allow(missing_docs)]
-    Read { path: PathBuf, source: io::Error },
 
     /// The system refused the memory map, as some network file systems do.
     #[error("{}: cannot be memory-mapped: {source}; try reading it instead (--no-mmap)", .path.display())]
@@ -111,6 +106,11 @@ pub enum WeightsError {
     #[error("{}: entry `{entry}` has bytes {begin}..{end}, which {fault}; the file is corrupted, so fetch it again", .path.display())]
     #[allow(missing_docs)]
     EntryRange { path: PathBuf, entry: String, begin: u64, end: u64, fault: String },
+
+    /// A zip archive with two entries of one name, of which only one could be found.
+    #[error("{}: zip archive with two entries of one name, expected each name once", .path.display())]
+    #[allow(missing_docs)]
+    DuplicateEntry { path: PathBuf },
 
     /// Written on a big-endian machine.
     #[error("{}: has byte order `{found}`, expected `little`; load it in Python and torch.save it again on a little-endian machine", .path.display())]

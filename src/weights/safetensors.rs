@@ -18,11 +18,8 @@ use super::file::{Metadata, Tensors};
 
 /// Reads and checks the header.
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadata), WeightsError> {
-    let truncated = |header: u64, available: usize| WeightsError::HeaderLength {
-        path: path.to_owned(),
-        header,
-        available: available as u64,
-    };
+    let truncated =
+        |header: u64, available: usize| WeightsError::HeaderLength { path: path.to_owned(), header, available: available as u64 };
     let (prefix, rest) = bytes.split_first_chunk().ok_or_else(|| truncated(8, bytes.len()))?;
     let length = u64::from_le_bytes(*prefix);
     let split = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length));

@@ -7,7 +7,7 @@ use thiserror::Error;
 #[error("byte {offset}: {fault}")]
 #[non_exhaustive]
 pub struct PickleError {
-    /// Position of the opcode in the pickle (in the file, for the legacy form).
+    /// Position of the opcode: in `data.pkl` for the zip form, in the file for the legacy form.
     pub offset: usize,
     /// What it did.
     pub fault: PickleFault,
@@ -21,13 +21,17 @@ pub enum PickleFault {
     #[error("the pickle ends early; the file is truncated or corrupted, so fetch it again")]
     End,
     /// An opcode that state dicts do not need.
-    #[error("opcode 0x{0:02x} is not one that torch.save writes for tensors; if you trust the file, load it in Python and torch.save(model.state_dict(), \"weights.pth\")")]
+    #[error(
+        "opcode 0x{0:02x} is not one that torch.save writes for tensors; if you trust the file, load it in Python and torch.save(model.state_dict(), \"weights.pth\")"
+    )]
     Opcode(u8),
     /// A protocol other than 2 to 5.
     #[error("pickle protocol {0}, expected 2 to 5")]
     Protocol(u8),
     /// A Python function or class outside the fixed list; the file may be an attack, or just a whole model.
-    #[error("global `{module}.{name}` is not allowed in a weight file, and was not run; if you trust the file, load it in Python and torch.save(model.state_dict(), \"weights.pth\")")]
+    #[error(
+        "global `{module}.{name}` is not allowed in a weight file, and was not run; if you trust the file, load it in Python and torch.save(model.state_dict(), \"weights.pth\")"
+    )]
     #[allow(missing_docs)]
     Global { module: String, name: String },
     /// A call, or a reference to outside data, with arguments that `torch.save` does not write.

@@ -18,7 +18,7 @@ pub(in crate::weights) fn read(path: &Path, bytes: &[u8]) -> Result<Tensors, Wei
     let content = |part, found: String, expected| WeightsError::Content { path: path.to_owned(), part, found, expected };
     let mut at = 0;
     let mut next = |part| {
-        let pickle = pickle(path, part, bytes, at)?;
+        let pickle = pickle(path, part, bytes.get(at..).unwrap_or_default(), at)?;
         at += pickle.length;
         Ok::<_, WeightsError>(pickle)
     };
@@ -55,9 +55,8 @@ fn integer_or_kind(value: &Value<'_>) -> String {
 
 fn is_big_endian(machine: &Pickle<'_>) -> bool {
     let Value::Dict(pairs) = machine.root() else { return false };
-    let is_it = |&(key, value)| {
-        matches!((machine.get(key), machine.get(value)), (Value::Str("little_endian"), Value::Bool(false)))
-    };
+    let is_it =
+        |&(key, value)| matches!((machine.get(key), machine.get(value)), (Value::Str("little_endian"), Value::Bool(false)));
     pairs.iter().any(is_it)
 }
 
@@ -69,8 +68,11 @@ fn storages<'k>(
     keys: &'k Pickle<'_>,
     mut at: usize,
 ) -> Result<HashMap<&'k str, Range<usize>>, WeightsError> {
-    let content = |found: String, expected| {
-        WeightsError::Content { path: path.to_owned(), part: "pickle of storage keys", found, expected }
+    let content = |found: String, expected| WeightsError::Content {
+        path: path.to_owned(),
+        part: "pickle of storage keys",
+        found,
+        expected,
     };
     // the file gives lengths in elements, and only the pickle says how long an element is
     let mut known: HashMap<&str, &Storage<'_>> = HashMap::new();
@@ -89,8 +91,7 @@ fn storages<'k>(
             return Err(content(format!("`{}`", shown(key)), "only storages that the object pickle uses"));
         };
         let expected = storage_bytes(path, storage)?;
-        let size_error =
-            |found| WeightsError::StorageSize { path: path.to_owned(), storage: shown(key), expected, found };
+        let size_error = |found| WeightsError::StorageSize { path: path.to_owned(), storage: shown(key), expected, found };
         let rest = bytes.get(at..).unwrap_or_default();
         let Some((elements, data)) = rest.split_first_chunk() else { return Err(size_error(0)) };
         let length = u64::from_le_bytes(*elements).saturating_mul(element_size(storage));

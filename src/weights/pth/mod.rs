@@ -11,9 +11,9 @@ pub(super) use self::zipped::read as read_zip;
 use super::error::{WeightsError, shown};
 use super::pickle::{self, Pickle, Storage};
 
-/// Reads the pickle that begins at byte `at` of the file; `part` names it in errors.
-fn pickle<'a>(path: &Path, part: &str, file: &'a [u8], at: usize) -> Result<Pickle<'a>, WeightsError> {
-    pickle::read(file.get(at..).unwrap_or_default(), at).map_err(|source| WeightsError::Pickle {
+/// Reads the pickle that `bytes` begin with; errors name it `part` and count its bytes from `base`.
+fn pickle<'a>(path: &Path, part: &str, bytes: &'a [u8], base: usize) -> Result<Pickle<'a>, WeightsError> {
+    pickle::read(bytes, base).map_err(|source| WeightsError::Pickle {
         path: path.to_owned(),
         part: part.to_owned(),
         source: Box::new(source),

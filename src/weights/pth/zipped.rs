@@ -24,7 +24,7 @@ pub(in crate::weights) fn read(path: &Path, bytes: &[u8]) -> Result<Tensors, Wei
     }
     let name = format!("{root}data.pkl");
     let range = entries.find(path, &name)?.ok_or_else(|| missing(path, &name))?;
-    let pickle = pickle(path, &name, &bytes[..range.end], range.start)?;
+    let pickle = pickle(path, &shown(&name), &bytes[range], 0)?;
     state_dict::tensors(path, &pickle, |storage, tensor| {
         let name = format!("{root}data/{}", storage.key);
         let Some(bytes) = entries.find(path, &name)? else {
@@ -51,6 +51,9 @@ impl Entries {
     fn read(path: &Path, bytes: &[u8]) -> Result<Self, WeightsError> {
         let zip_error = |source| WeightsError::Zip { path: path.to_owned(), source };
         let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(zip_error)?;
+        if archive.has_duplicate_names() {
+            return Err(WeightsError::DuplicateEntry { path: path.to_owned() });
+        }
         let mut entries = HashMap::with_capacity(archive.len());
         let mut ranges = Vec::with_capacity(archive.len());
         for index in 0..archive.len() {
@@ -74,10 +77,7 @@ impl Entries {
             // in range, so both fit
             let range = begin as usize..end as usize;
             ranges.push((range.clone(), name.clone()));
-            if entries.insert(name.clone(), obstacle.map_or(Ok(range), Err)).is_some() {
-                let fault = "belong to the second entry of that name".to_owned();
-                return Err(WeightsError::EntryRange { path: path.to_owned(), entry: shown(&name), begin, end, fault });
-            }
+            entries.insert(name, obstacle.map_or(Ok(range), Err));
         }
         ranges.sort_by_key(|(range, _)| (range.start, range.end));
         for pair in ranges.windows(2) {
@@ -104,9 +104,7 @@ impl Entries {
         match self.0.get(name) {
             None => Ok(None),
             Some(Ok(range)) => Ok(Some(range.clone())),
-            Some(Err(found)) => {
-                Err(WeightsError::NotStored { path: path.to_owned(), entry: shown(name), found: found.clone() })
-            }
+            Some(Err(found)) => Err(WeightsError::NotStored { path: path.to_owned(), entry: shown(name), found: found.clone() }),
         }
     }
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use camshaft::sources::{Options, Source, SourceError, Stage, Torchvision, fetch};
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use tempfile::TempDir;
 
 #[cfg(feature = "download")]
@@ -126,6 +128,22 @@ fn hub_names_cannot_leave_their_place() {
         &long,
     ] {
         assert!(matches!(name.parse::<Source>(), Err(SourceError::Name { .. })), "{name}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
+
+    /// Whatever the text, parsing returns; a source prints as it is written, and a hub's names stay below the cache folder.
+    #[test]
+    fn parsing_never_panics(text in "(hf:)?[a-z./@-]{0,12}|hf:[a-zA-Z0-9_./-]{1,9}/[a-z-.]{1,5}(@[a-z/.]{1,5})?|.{0,20}") {
+        if let Ok(source) = text.parse::<Source>() {
+            prop_assert_eq!(source.to_string().parse::<Source>().unwrap(), source.clone());
+            if let Source::Hub { repo, revision } = source {
+                let path = PathBuf::from(format!("{repo}/{revision}"));
+                prop_assert!(path.components().all(|c| matches!(c, std::path::Component::Normal(_))));
+            }
+        }
     }
 }
 

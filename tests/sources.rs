@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use camshaft::sources::{Options, Source, SourceError, Stage, Torchvision, fetch};
+use camshaft::sources::{Options, Source, SourceError, Torchvision, fetch};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use tempfile::TempDir;
@@ -57,14 +57,6 @@ fn get(source: &Source, options: &Options) -> Result<PathBuf, SourceError> {
 fn write(path: &Path, bytes: &[u8]) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, bytes).unwrap();
-}
-
-/// Names of the files in a folder, sorted.
-fn listing(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 fn message(result: Result<PathBuf, SourceError>) -> String {

@@ -2,7 +2,7 @@
 
 use camshaft::sources::Token;
 
-use super::server::{Reply, Request, Server, nobody};
+use super::server::{Reply, Request, Server, listing, nobody};
 use super::torchvision::sha256;
 use super::*;
 

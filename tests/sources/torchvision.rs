@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use camshaft::sources::Progress;
+use camshaft::sources::{Progress, Stage};
 
-use super::server::{Reply, Server, nobody};
+use super::server::{Reply, Server, listing, nobody};
 use super::*;
 
 fn own(options: &Options) -> PathBuf {

@@ -159,10 +159,6 @@ impl Download<'_> {
             status if is_busy(status) => return Err(Attempt::Busy(status)),
             status => return Err(self.status(status, header(&response, "x-error-code").unwrap_or_default()).into()),
         };
-        if let Some(encoding) = header(&response, "content-encoding").filter(|e| !e.eq_ignore_ascii_case("identity")) {
-            let problem = format!("the server sent the file encoded as {encoding}, which was not asked for");
-            return Err(SourceError::Protocol { url: self.url.to_owned(), problem }.into());
-        }
         if let Some(total) = total {
             self.check_len(total)?;
         }

@@ -95,7 +95,7 @@ pub enum SourceError {
     },
     /// The connection broke, and so did the further attempts.
     #[error("{url}: the connection broke after {done} of {} bytes ({reason}); run again to go on from there, or delete {} to start over",
-        .total.map_or("unknown".to_owned(), |t| t.to_string()), .part.display())]
+        .total.map_or("an unknown number of".to_owned(), |t| t.to_string()), .part.display())]
     Interrupted {
         /// What was asked for.
         url: String,

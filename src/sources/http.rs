@@ -1,6 +1,6 @@
 //! Requests, and what their failures mean.
 
-use std::io;
+use std::io::ErrorKind;
 
 use ureq::http::{Response, Uri};
 use ureq::{Agent, Body, Error, Timeout};
@@ -15,7 +15,7 @@ const USER_AGENT: &str = concat!("camshaft/", env!("CARGO_PKG_VERSION"));
 pub(super) enum Attempt {
     /// Again would not help.
     Fatal(SourceError),
-    /// There is no way to the server: refused, or no such host.
+    /// There is no way to the server: refused, no such host, no trust.
     NoRoute(String),
     /// The connection broke or stalled.
     Broken(String),
@@ -34,10 +34,14 @@ pub(super) fn failed(url: &str, error: Error) -> Attempt {
     match error {
         Error::HostNotFound => Attempt::NoRoute("the host was not found".to_owned()),
         Error::Io(e) => match e.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
-                Attempt::NoRoute(e.to_string())
-            }
-            _ => Attempt::Broken(e.to_string()),
+            ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            | ErrorKind::UnexpectedEof
+            | ErrorKind::TimedOut
+            | ErrorKind::WouldBlock => Attempt::Broken(e.to_string()),
+            // Refused, unreachable, a certificate that is not trusted; a name that cannot be looked up has no kind of its own.
+            _ => Attempt::NoRoute(e.to_string()),
         },
         Error::Timeout(what @ (Timeout::Resolve | Timeout::Connect)) => Attempt::NoRoute(format!("timed out: {what}")),
         Error::ConnectionFailed => Attempt::NoRoute("no connection could be made".to_owned()),

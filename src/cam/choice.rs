@@ -2,7 +2,7 @@
 
 /// A name that is none of an option's values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown {what} `{name}`{}; known: {}", nearest_hint(.name, .known), .known.join(", "))]
+#[error("unknown {what} `{name}`{} known: {}", nearest_hint(.name, .known), .known.join(", "))]
 pub struct UnknownChoice {
     /// What was being chosen, such as `colormap`.
     pub what: &'static str,
@@ -12,14 +12,14 @@ pub struct UnknownChoice {
     pub known: Vec<&'static str>,
 }
 
-/// `, did you mean ...?` where a known name is close enough to be a slip of the pen.
+/// `, did you mean ...?` where a known name is close enough to be a slip of the pen, else a semicolon.
 fn nearest_hint(name: &str, known: &[&'static str]) -> String {
     const SIMILAR: f64 = 0.8;
     let name = name.to_lowercase();
     let scored = known.iter().map(|k| (strsim::jaro_winkler(&name, k), k));
     match scored.max_by(|a, b| a.0.total_cmp(&b.0)) {
         Some((score, nearest)) if score >= SIMILAR => format!(", did you mean `{nearest}`?"),
-        _ => String::new(),
+        _ => ";".to_owned(),
     }
 }
 

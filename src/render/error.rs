@@ -30,13 +30,6 @@ pub enum RenderError {
         expected: (u32, u32),
     },
     /// The resize for the seed view failed.
-    #[error("cannot resize the photograph from {}x{} to {side}x{side} pixels: {cause}", .from.0, .from.1)]
-    Resize {
-        /// The photograph's width and height.
-        from: (u32, u32),
-        /// The side asked for.
-        side: u32,
-        /// What the resampler said.
-        cause: String,
-    },
+    #[error(transparent)]
+    Resize(#[from] crate::input::InputError),
 }

@@ -9,7 +9,7 @@ pub(super) fn fade(pixel: [u8; 3]) -> [u8; 3] {
     // Rec. 601 luma in integers. A little of the colour stays, so that the margin still reads as the same photograph.
     let [r, g, b] = pixel.map(u32::from);
     let luma = (299 * r + 587 * g + 114 * b) / 1000;
-    pixel.map(|v| ((u32::from(v) + 5 * luma) * 2 / 30) as u8)
+    pixel.map(|v| ((u32::from(v) + 5 * luma) / 12) as u8)
 }
 
 /// A heat map's margin, where there is no photograph to fade: diagonal stripes in two dark greys, which no colormap contains

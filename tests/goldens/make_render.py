@@ -77,7 +77,7 @@ for i, (w, h) in enumerate([(37, 23), (400, 300), (224, 224)]):
     base = np.asarray(Image.fromarray(photo(w, h)).resize((224, 224), Image.Resampling.BICUBIC))
     full = upsample(m, 224, 224)
     heat = matplotlib.colormaps["jet"](matplotlib.colors.Normalize()(full))[..., :3]
-    overlay = np.floor((base / 255 * 0.5 + heat * 0.5) * 255 + 0.5).astype(np.uint8)
+    overlay = np.floor(base * 0.5 + heat * 255 * 0.5 + 0.5).astype(np.uint8)
     (OUT / f"seed{i}.bin").write_bytes(base[::17].tobytes() + overlay[::17].tobytes())
     info["seed"].append({"w": w, "h": h, "step": 17, "map": put(m)})
 

@@ -172,15 +172,7 @@ fn manifest() -> Manifest {
 fn entry(logit: f32) -> ClassEntry {
     let artifacts = Artifacts { overlay: Some("cat.3-cat.overlay.png".into()), ..Artifacts::default() };
     let map = Map::new(1, 2, vec![-1.0, 2.0]).stats().unwrap();
-    ClassEntry {
-        class: 3,
-        name: Some("cat".into()),
-        logit,
-        probability: 0.25,
-        map_size: MapSize { h: 1, w: 2 },
-        map,
-        artifacts,
-    }
+    ClassEntry { class: 3, name: Some("cat".into()), logit, probability: 0.25, map_size: MapSize { h: 1, w: 2 }, map, artifacts }
 }
 
 fn explained(logit: f32) -> ImageEntry {
@@ -193,10 +185,9 @@ fn a_manifest_says_what_was_done() {
     let folder = tempfile::tempdir().unwrap();
     let mut manifest = manifest();
     manifest.images.push(explained(7.5));
-    manifest.images.push(ImageEntry {
-        file: "in/\"bad\".jpg".into(),
-        outcome: Outcome::Error { message: "not a picture".into() },
-    });
+    manifest
+        .images
+        .push(ImageEntry { file: "in/\"bad\".jpg".into(), outcome: Outcome::Error { message: "not a picture".into() } });
     Manifest::check_free(folder.path(), false).unwrap();
     let path = manifest.write(folder.path(), false).unwrap();
     let read: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();

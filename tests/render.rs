@@ -321,7 +321,10 @@ fn original_view_puts_the_map_back_where_it_was_seen() {
             }
             let want = ((value - f64::from(low)) / f64::from(high - low) * 256.0).clamp(0.0, 255.0);
             let got = f64::from(pixel.0[0]);
-            assert!((got - want.floor()).abs() <= 1.0 && (got + 0.5 - want).abs() <= 0.51, "{w}x{h} at {x},{y}: {got} for {want}");
+            assert!(
+                (got - want.floor()).abs() <= 1.0 && (got + 0.5 - want).abs() <= 0.51,
+                "{w}x{h} at {x},{y}: {got} for {want}"
+            );
         }
         // The crop's share of the photograph: (224/256)^2 of the central square. A pixel more or less along each side.
         let side = f64::from(w.min(h)) * 0.875;

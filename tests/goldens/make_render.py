@@ -4,7 +4,8 @@
     v/bin/python tests/goldens/make_render.py
 
 Everything is seeded; the versions used are written to tests/goldens/render/goldens.json.
-opencv may live in another environment: pass its COLORMAP_JET as a .npy (256, 3) of RGB bytes with --opencv-jet.
+opencv may live in another environment: pass its COLORMAP_JET, a .npy (256, 3) of RGB bytes, and its version
+with --opencv-jet.
 """
 import argparse, json, pathlib
 import numpy as np, matplotlib, torch, PIL
@@ -17,10 +18,10 @@ OUT = HERE / "render"
 NAMES = ["jet", "turbo", "viridis", "inferno", "magma", "gray"]
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--opencv-jet")
+parser.add_argument("--opencv-jet", nargs=2, metavar=("FILE", "VERSION"))
 args = parser.parse_args()
 if args.opencv_jet:
-    opencv_jet, opencv = np.load(args.opencv_jet).astype(np.uint8), "5.0.0"
+    opencv_jet, opencv = np.load(args.opencv_jet[0]).astype(np.uint8), args.opencv_jet[1]
 else:
     import cv2
     ramp = np.arange(256, dtype=np.uint8)[:, None]

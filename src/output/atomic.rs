@@ -21,9 +21,10 @@ pub fn write_atomically(
     check_free(path, force)?;
     let failed = |source| OutputError::Write { path: path.to_owned(), source };
     let file = temporary_beside(path).map_err(failed)?;
-    let mut buffered = BufWriter::with_capacity(1 << 16, file);
-    write(&mut buffered).map_err(failed)?;
-    let file = buffered.into_inner().map_err(|e| failed(e.into_error()))?;
+    // The file itself, not tempfile's wrapper, which would put the temporary name into every error.
+    let mut buffered = BufWriter::with_capacity(1 << 16, file.as_file());
+    write(&mut buffered).and_then(|()| buffered.flush()).map_err(failed)?;
+    drop(buffered);
     let persisted = if force { file.persist(path) } else { file.persist_noclobber(path) };
     persisted.map(drop).map_err(|e| match e.error.kind() {
         io::ErrorKind::AlreadyExists if !force => OutputError::Exists { path: path.to_owned() },
@@ -55,14 +56,8 @@ fn temporary_beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".camshaft-").suffix(".part");
-    // Temporary files are private by default; these become ordinary files, for which the umask decides.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    // tempfile adds its own path to the error; the caller adds the one that means something to the user.
-    builder.tempfile_in(folder).map_err(|e| match e.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => e,
-    })
+    // Opened here because tempfile would make the file private (this one is for others to read) and would put the temporary
+    // name into the error, where the user knows only the final one.
+    let open = |path: &Path| std::fs::File::options().write(true).create_new(true).open(path);
+    tempfile::Builder::new().prefix(".camshaft-").suffix(".part").make_in(folder, open)
 }

@@ -3,8 +3,7 @@
 use super::jet;
 use crate::cam::choice::impl_choice;
 
-/// How a value in `0..=1` becomes a colour. Every map is a table of 256 colours, equal byte for byte to that of the program
-/// named.
+/// How a value in `0..=1` becomes a colour. Every map is a table of 256 colours, those of matplotlib and OpenCV byte for byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Colormap {
@@ -13,7 +12,7 @@ pub enum Colormap {
     Jet,
     /// OpenCV's `COLORMAP_JET`, which is Octave's and differs from matplotlib's.
     JetOpencv,
-    /// Google's `turbo`: like jet, without its false edges.
+    /// Google's `turbo`, as matplotlib has it: like jet, without its false edges.
     Turbo,
     /// matplotlib's `viridis`: perceptually even, safe for colour-blind readers.
     Viridis,
@@ -21,7 +20,7 @@ pub enum Colormap {
     Inferno,
     /// matplotlib's `magma`.
     Magma,
-    /// Black to white.
+    /// Black to white, entry `i` being grey `i` (matplotlib's `gray` skips some greys by rounding).
     Gray,
 }
 

@@ -4,7 +4,8 @@
     v/bin/python tests/goldens/make_render.py
 
 Everything is seeded; the versions used are written to tests/goldens/render/goldens.json.
-opencv may live in another environment: pass its COLORMAP_JET as a .npy (256, 3) of RGB bytes with --opencv-jet.
+opencv may live in another environment: pass its COLORMAP_JET, a .npy (256, 3) of RGB bytes, and its version
+with --opencv-jet.
 """
 import argparse, json, pathlib
 import numpy as np, matplotlib, torch, PIL
@@ -17,10 +18,10 @@ OUT = HERE / "render"
 NAMES = ["jet", "turbo", "viridis", "inferno", "magma", "gray"]
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--opencv-jet")
+parser.add_argument("--opencv-jet", nargs=2, metavar=("FILE", "VERSION"))
 args = parser.parse_args()
 if args.opencv_jet:
-    opencv_jet, opencv = np.load(args.opencv_jet).astype(np.uint8), "5.0.0"
+    opencv_jet, opencv = np.load(args.opencv_jet[0]).astype(np.uint8), args.opencv_jet[1]
 else:
     import cv2
     ramp = np.arange(256, dtype=np.uint8)[:, None]
@@ -77,7 +78,7 @@ for i, (w, h) in enumerate([(37, 23), (400, 300), (224, 224)]):
     base = np.asarray(Image.fromarray(photo(w, h)).resize((224, 224), Image.Resampling.BICUBIC))
     full = upsample(m, 224, 224)
     heat = matplotlib.colormaps["jet"](matplotlib.colors.Normalize()(full))[..., :3]
-    overlay = np.floor((base / 255 * 0.5 + heat * 0.5) * 255 + 0.5).astype(np.uint8)
+    overlay = np.floor(base * 0.5 + heat * 255 * 0.5 + 0.5).astype(np.uint8)
     (OUT / f"seed{i}.bin").write_bytes(base[::17].tobytes() + overlay[::17].tobytes())
     info["seed"].append({"w": w, "h": h, "step": 17, "map": put(m)})
 

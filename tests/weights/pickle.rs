@@ -216,6 +216,18 @@ fn sizes_are_limited() {
     assert_eq!(limit(&[b"\x80\x02", &bytes[..]].concat()), "bytes of pickle");
 }
 
+#[test]
+fn a_state_dict_has_a_limited_number_of_tensors() {
+    let one = [tensor(storage("FloatStorage", "0", 1), 0, &[1], &[1]), b"q\x000}(".to_vec()].concat();
+    let file = |count: usize| {
+        let pairs: Vec<u8> = (0..count).flat_map(|i| [&text(&i.to_string())[..], b"h\x00"].concat()).collect();
+        open("m.pth", pth(&[&one[..], &pairs, b"u"].concat(), &[&[0; 4]]))
+    };
+    assert_eq!(file(65536).unwrap().names().count(), 65536);
+    let error = file(65537).expect_err("an error").to_string();
+    assert!(error.contains("more than 65536 tensors"), "{error}");
+}
+
 /// A dict made again and again from one long list of pairs: work grows with the square of the file.
 #[test]
 fn copies_are_limited() {

@@ -1,5 +1,8 @@
 //! Why a pickle is refused.
 
+// every variant is documented; its fields say by their names what they hold
+#![allow(missing_docs)]
+
 use thiserror::Error;
 
 /// What stopped the reader, and where.
@@ -32,15 +35,12 @@ pub enum PickleFault {
     #[error(
         "global `{module}.{name}` is not allowed in a weight file, and was not run; if you trust the file, load it in Python and torch.save(model.state_dict(), \"weights.pth\")"
     )]
-    #[allow(missing_docs)]
     Global { module: String, name: String },
     /// A call, or a reference to outside data, with arguments that `torch.save` does not write.
     #[error("{called} with unexpected arguments: {reason}")]
-    #[allow(missing_docs)]
     Arguments { called: &'static str, reason: &'static str },
     /// An operation on a value of the wrong kind.
     #[error("{found}, expected {expected}")]
-    #[allow(missing_docs)]
     Type { expected: &'static str, found: &'static str },
     /// More values taken than were put.
     #[error("the stack is empty")]
@@ -56,6 +56,5 @@ pub enum PickleFault {
     Malformed(&'static str),
     /// More than any state dict needs.
     #[error("more than {limit} {what}, which no state dict needs")]
-    #[allow(missing_docs)]
     Limit { what: &'static str, limit: usize },
 }

@@ -1,4 +1,7 @@
 //! The zip form, since PyTorch 1.6: `NAME/data.pkl` describes tensors, `NAME/data/0` and so on hold them, uncompressed.
+//!
+//! The archive's checksums are not verified: that would read the whole file, which a map is there to avoid, and PyTorch does not
+//! do it either.
 
 use std::collections::HashMap;
 use std::io::Cursor;

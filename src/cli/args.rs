@@ -142,12 +142,8 @@ pub struct ManArgs {
 }
 
 /// Spellings of `--save`.
-const ARTIFACTS: [(&str, Artifact); 4] = [
-    ("overlay", Artifact::Overlay),
-    ("heatmap", Artifact::Heatmap),
-    ("cam", Artifact::Cam),
-    ("cam-full", Artifact::CamFull),
-];
+const ARTIFACTS: [(&str, Artifact); 4] =
+    [("overlay", Artifact::Overlay), ("heatmap", Artifact::Heatmap), ("cam", Artifact::Cam), ("cam-full", Artifact::CamFull)];
 
 fn artifact() -> impl TypedValueParser<Value = Artifact> {
     PossibleValuesParser::new(ARTIFACTS.map(|(name, _)| name))

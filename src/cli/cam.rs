@@ -7,8 +7,8 @@ use anyhow::Context;
 use camshaft::engine::{ClassMap, Engine, Explanation, Request};
 use camshaft::input::Picture;
 use camshaft::output::{
-    Artifact, Artifacts, ClassEntry, ImageEntry, Manifest, MapSize, Model, Outcome, OutputNames, create_folder,
-    write_npy, write_png,
+    Artifact, Artifacts, ClassEntry, ImageEntry, Manifest, MapSize, Model, Outcome, OutputNames, create_folder, write_npy,
+    write_png,
 };
 use camshaft::render::{Scene, Style};
 use rayon::prelude::*;
@@ -31,7 +31,8 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
 
     let run = Run::new(&engine, &args.inputs);
     let names = OutputNames::new(&run.names());
-    let mut manifest = Manifest::new(model(args, &engine), serde_json::to_value(engine.recipe())?, args.view, style, engine.device());
+    let mut manifest =
+        Manifest::new(model(args, &engine), serde_json::to_value(engine.recipe())?, args.view, style, engine.device());
     let mut rows = Vec::new();
     let mut unwritten = 0;
     let failed = run.each(&request, |file, picture, outcome| {
@@ -91,7 +92,8 @@ impl Job<'_> {
     fn write(&self) -> Result<Vec<ClassEntry>, String> {
         let scene = Scene::new(self.args.view, &self.picture.rgb, &self.explanation.crop, &self.explanation.transform);
         let scene = scene.map_err(|error| error.to_string())?;
-        let entries = self.explanation.maps.par_iter().map(|map| self.write_class(&scene, map).map_err(|error| format!("{error:#}")));
+        let entries =
+            self.explanation.maps.par_iter().map(|map| self.write_class(&scene, map).map_err(|error| format!("{error:#}")));
         entries.collect()
     }
 
@@ -99,7 +101,8 @@ impl Job<'_> {
         let prediction = &class.prediction;
         let mut artifacts = Artifacts::default();
         for &kind in &self.args.save {
-            let file = self.names.file(self.index, prediction.class, &prediction.label, kind).context("no name for this input")?;
+            let file =
+                self.names.file(self.index, prediction.class, &prediction.label, kind).context("no name for this input")?;
             let path = self.args.out.join(&file);
             let force = self.args.force;
             match kind {

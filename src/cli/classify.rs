@@ -25,13 +25,23 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
             for (rank, prediction) in top(explanation, args.top).iter().enumerate() {
                 let file = if rank == 0 { name.to_owned() } else { String::new() };
                 let percent = format!("{:.1} %", 100.0 * prediction.probability);
-                rows.push(vec![file, prediction.class.to_string(), prediction.label.clone(), percent, format!("{:.3}", prediction.logit)]);
+                rows.push(vec![
+                    file,
+                    prediction.class.to_string(),
+                    prediction.label.clone(),
+                    percent,
+                    format!("{:.3}", prediction.logit),
+                ]);
             }
         }
         Ok(())
     })?;
     if !rows.is_empty() {
-        stdout::line(&table::table(&["image", "class", "name", "probability", "logit"], &["class", "probability", "logit"], rows))?;
+        stdout::line(&table::table(
+            &["image", "class", "name", "probability", "logit"],
+            &["class", "probability", "logit"],
+            rows,
+        ))?;
     }
     Ok(exit_code(failed, run.len()))
 }

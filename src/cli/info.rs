@@ -13,7 +13,8 @@ use super::{Usage, stdout, table};
 pub fn run(args: &InfoArgs) -> anyhow::Result<ExitCode> {
     let engine = args.model.engine()?;
     let (h, w) = args.size;
-    let shapes = engine.model().network().shapes(args.images as usize, h, w).map_err(|error| Usage(format!("--size: {error}")))?;
+    let shapes =
+        engine.model().network().shapes(args.images as usize, h, w).map_err(|error| Usage(format!("--size: {error}")))?;
     if args.json {
         stdout::json(&object(args, &engine, &shapes))?;
     } else {
@@ -70,9 +71,7 @@ fn operation(op: &Op) -> String {
 fn object(args: &InfoArgs, engine: &Engine, shapes: &[LayerShape]) -> Value {
     let model = engine.model();
     let architecture = model.network().architecture();
-    let layer = |(layer, shape): (&Layer, &LayerShape)| {
-        json!({"name": layer.name, "operation": operation(&layer.op), "output": shape.output, "flops": shape.flops})
-    };
+    let layer = |(layer, shape): (&Layer, &LayerShape)| json!({"name": layer.name, "operation": operation(&layer.op), "output": shape.output, "flops": shape.flops});
     let layers: Vec<Value> =
         if args.brief { Vec::new() } else { model.network().layers().iter().zip(shapes).map(layer).collect() };
     json!({

@@ -20,7 +20,9 @@ pub fn run(args: &LabelsArgs) -> anyhow::Result<ExitCode> {
             labels.get(class).map(|name| (class, name)).into_iter().collect()
         }
         Some(part) => match labels.search(part) {
-            found if found.is_empty() => return Err(labels.find(part).err().map_or_else(|| Usage(part.to_owned()).into(), usage)),
+            found if found.is_empty() => {
+                return Err(labels.find(part).err().map_or_else(|| Usage(part.to_owned()).into(), usage));
+            }
             found => found,
         },
     };

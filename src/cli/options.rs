@@ -104,7 +104,9 @@ struct Pixels(Option<u32>);
 fn pixels(text: &str) -> Result<Pixels, String> {
     match text {
         "none" => Ok(Pixels(None)),
-        number => number.parse().map(|pixels| Pixels(Some(pixels))).map_err(|_| "expected a number of pixels, or none".to_owned()),
+        number => {
+            number.parse().map(|pixels| Pixels(Some(pixels))).map_err(|_| "expected a number of pixels, or none".to_owned())
+        }
     }
 }
 

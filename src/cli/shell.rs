@@ -21,7 +21,8 @@ pub fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
 pub fn man(folder: Option<&Path>) -> anyhow::Result<ExitCode> {
     match folder {
         Some(folder) => {
-            clap_mangen::generate_to(Cli::command(), folder).with_context(|| format!("cannot write pages to {}", folder.display()))?;
+            clap_mangen::generate_to(Cli::command(), folder)
+                .with_context(|| format!("cannot write pages to {}", folder.display()))?;
         }
         None => {
             let mut page = Vec::new();

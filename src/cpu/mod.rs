@@ -92,7 +92,11 @@ impl Cpu {
     ///
     /// # Errors
     /// As [`Cpu::forward`].
-    pub fn forward_with(&self, image: &Nhwc, mut visit: impl FnMut(&Layer, [usize; 4], &[f32]) + Send) -> Result<Forward, CpuError> {
+    pub fn forward_with(
+        &self,
+        image: &Nhwc,
+        mut visit: impl FnMut(&Layer, [usize; 4], &[f32]) + Send,
+    ) -> Result<Forward, CpuError> {
         let [n, h, w, c] = image.shape();
         if c != 3 {
             return Err(CpuError::Channels { found: image.shape() });

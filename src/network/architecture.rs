@@ -47,11 +47,7 @@ impl Architecture {
     /// # Errors
     /// [`NetworkError::Architecture`] when they are not those of a ResNet that this crate runs.
     pub fn detect(file: &WeightFile) -> Result<Self, NetworkError> {
-        let fault = |reason: String| NetworkError::Architecture {
-            path: file.path().to_owned(),
-            reason,
-            tensors: sample(file),
-        };
+        let fault = |reason: String| NetworkError::Architecture { path: file.path().to_owned(), reason, tensors: sample(file) };
         let shape = |name: &str, rank: usize| -> Result<Vec<usize>, NetworkError> {
             let view = file.tensor(name).ok_or_else(|| fault(format!("there is no tensor `{name}`")))?;
             if view.shape().len() != rank || view.shape().contains(&0) {

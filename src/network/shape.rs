@@ -156,7 +156,11 @@ mod tests {
                     for pad in 0..4 {
                         let counted = (0..).map(|i| i * stride).take_while(|start| start + size <= extent + 2 * pad).count();
                         let window = Window { size: (size, 1), stride, pad };
-                        assert_eq!(window.output(extent, size), (counted > 0).then_some(counted), "{extent} {size} {stride} {pad}");
+                        assert_eq!(
+                            window.output(extent, size),
+                            (counted > 0).then_some(counted),
+                            "{extent} {size} {stride} {pad}"
+                        );
                     }
                 }
             }

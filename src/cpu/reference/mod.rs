@@ -62,12 +62,7 @@ pub fn forward(model: &Model, image: &Nhwc, batch_norm_as: BatchNorm) -> Result<
     Ok(outputs)
 }
 
-fn unfolded(
-    model: &Model,
-    layer: &Layer,
-    shape: &crate::network::Conv2dShape,
-    x: &Nhwc,
-) -> Result<Vec<f32>, NetworkError> {
+fn unfolded(model: &Model, layer: &Layer, shape: &crate::network::Conv2dShape, x: &Nhwc) -> Result<Vec<f32>, NetworkError> {
     let parameters = model.conv_batch_norm(layer)?;
     let mut y = conv2d(shape, x.data(), &parameters.filter, None);
     batch_norm(&mut y, &parameters.scale, &parameters.shift);

@@ -18,3 +18,8 @@ pub mod weights;
 
 pub use engine::{Device, Engine, Request};
 pub use error::Error;
+
+/// The examples of the README, compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,102 @@
+//! The bundled model on the bundled pictures, through the library alone: what it names, and where its maps point.
+
+use std::path::{Path, PathBuf};
+
+use camshaft::input::Picture;
+use camshaft::{Engine, Request};
+use serde::Deserialize;
+
+/// The drawn field of the pictures in `tests/pointing`, whose border holds background only.
+const FIELD: u32 = 224;
+/// Pixels by which an object's mask is grown.
+const GROWN: i64 = 15;
+
+/// One entry of `tests/pointing/index.json`. In the mask, pixels of object `i` have the value `i + 1`.
+#[derive(Deserialize)]
+struct Scene {
+    file: String,
+    mask: String,
+    classes: Vec<String>,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pointing")
+}
+
+fn scenes() -> Vec<Scene> {
+    serde_json::from_str(&std::fs::read_to_string(folder().join("index.json")).unwrap()).unwrap()
+}
+
+/// Whether `(x, y)` is within [`GROWN`] pixels of a pixel of object `value`.
+fn near(mask: &image::GrayImage, value: u8, (x, y): (usize, usize)) -> bool {
+    mask.enumerate_pixels().any(|(mx, my, owner)| {
+        let (dx, dy) = (i64::from(mx) - x as i64, i64::from(my) - y as i64);
+        owner.0[0] == value && dx * dx + dy * dy <= GROWN * GROWN
+    })
+}
+
+#[test]
+fn maps_point_at_the_objects_and_the_top_class_is_right() {
+    let engine = Engine::builder().build().unwrap();
+    let (mut objects, mut hits, mut single, mut named) = (0, 0, 0, 0);
+    let mut missed = Vec::new();
+    for scene in scenes() {
+        let picture = Picture::open(&folder().join(&scene.file)).unwrap();
+        let mask = image::open(folder().join(&scene.mask)).unwrap().into_luma8();
+        assert_eq!(mask.dimensions(), (FIELD, FIELD));
+        let explanation = engine.explain(&[picture], &Request::classes(&scene.classes)).unwrap().remove(0);
+        assert_eq!(explanation.transform.crop, (FIELD, FIELD));
+        if let [only] = &scene.classes[..] {
+            single += 1;
+            named += usize::from(explanation.predictions[0].label == *only);
+        }
+        for (index, map) in explanation.maps.iter().enumerate() {
+            let peak = map.map.upsample(FIELD as usize, FIELD as usize).stats().unwrap().argmax;
+            objects += 1;
+            if near(&mask, index as u8 + 1, peak) {
+                hits += 1;
+            } else {
+                missed.push(format!("{} {} at {peak:?}", scene.file, map.prediction.label));
+            }
+        }
+    }
+    assert!(single >= 20 && objects >= 100, "{single} pictures of one object, {objects} objects");
+    // The model card's figures are of 1,000 pictures; on these few, two misses more than expected are within chance.
+    assert!(named * 100 >= single * 90, "top-1 right in {named} of {single}");
+    assert!(hits * 100 >= objects * 90, "{hits} of {objects} maps point at their object; missed: {missed:?}");
+}
+
+#[test]
+fn an_absent_class_gets_a_map_too_and_two_classes_differ() {
+    let engine = Engine::builder().threads(1).build().unwrap();
+    let picture = Picture::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo/chelsea.jpg")).unwrap();
+    let explanation = engine.explain(&[picture], &Request::classes(["pizza", "0", "pizza"])).unwrap().remove(0);
+    assert_eq!(explanation.maps.len(), 2, "a class asked for twice counts once");
+    assert_eq!(explanation.maps[1].prediction.class, 0);
+    assert_ne!(explanation.maps[0].map, explanation.maps[1].map);
+}
+
+#[test]
+fn the_model_is_small_and_knows_its_names() {
+    let engine = Engine::builder().threads(1).build().unwrap();
+    assert_eq!(engine.model().network().architecture().to_string(), "ResNet-18 (width 32)");
+    assert!(engine.labels().len() >= 50);
+    assert_eq!(engine.labels().get(0), Some("dog"));
+    let bytes = std::fs::metadata(Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo/demo.safetensors")).unwrap().len();
+    assert!(bytes <= 8_000_000, "{bytes} bytes");
+}
+
+#[test]
+fn batches_of_mixed_sizes_keep_their_order() {
+    let engine = Engine::builder().batch(3).build().unwrap();
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo");
+    let open = |name: &str| Picture::open(&assets.join(name)).unwrap();
+    let names = ["toys.jpg", "chelsea.jpg", "market.jpg", "picnic.jpg", "chelsea.jpg"];
+    let together = engine.explain(&names.map(open), &Request::top(1)).unwrap();
+    for (name, explanation) in names.iter().zip(&together) {
+        let alone = engine.explain(&[open(name)], &Request::top(1)).unwrap().remove(0);
+        assert_eq!(alone.predictions[0].class, explanation.predictions[0].class, "{name}");
+        assert!((alone.predictions[0].logit - explanation.predictions[0].logit).abs() < 1e-4, "{name}");
+        assert_eq!(alone.transform, explanation.transform, "{name}");
+    }
+}

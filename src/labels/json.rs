@@ -20,8 +20,8 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<String>, LabelError> 
     let document = serde_json::from_str(text).map_err(|e| {
         // serde_json appends the position, which the error states in its own way.
         let message = e.to_string();
-        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(what, _)| what).to_owned();
-        LabelError::Json { path: path.to_owned(), line: e.line().max(1), message }
+        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(what, _)| what);
+        LabelError::Json { path: path.to_owned(), line: e.line().max(1), message: plain(message) }
     })?;
     let names = match document {
         Document::List(names) => names,
@@ -31,6 +31,19 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<String>, LabelError> 
         return Err(LabelError::Empty { path: path.to_owned() });
     }
     Ok(names)
+}
+
+/// A message that may quote the file, fit for a terminal: control characters escaped, and not longer than a few lines.
+fn plain(message: &str) -> String {
+    const MOST: usize = 200;
+    let mut out = String::new();
+    for c in message.chars() {
+        if out.len() >= MOST {
+            return out + "...";
+        }
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
 }
 
 fn in_order(map: BTreeMap<usize, String>, path: &Path) -> Result<Vec<String>, LabelError> {

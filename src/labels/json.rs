@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::error::LabelError;
+use crate::text::plain;
 
 enum Document {
     List(Vec<String>),
@@ -31,19 +32,6 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<String>, LabelError> 
         return Err(LabelError::Empty { path: path.to_owned() });
     }
     Ok(names)
-}
-
-/// A message that may quote the file, fit for a terminal: control characters escaped, and not longer than a few lines.
-fn plain(message: &str) -> String {
-    const MOST: usize = 200;
-    let mut out = String::new();
-    for c in message.chars() {
-        if out.len() >= MOST {
-            return out + "...";
-        }
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
 }
 
 fn in_order(map: BTreeMap<usize, String>, path: &Path) -> Result<Vec<String>, LabelError> {

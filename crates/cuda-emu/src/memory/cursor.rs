@@ -54,9 +54,9 @@ impl<'v> Cursor<'v> {
     pub fn load(&mut self, access: &WarpAccess<'_>, strong: bool, out: &mut LaneBytes) -> Result<Option<Issue>, LaneFault> {
         let kind = if strong { GlobalAccess::StrongRead } else { GlobalAccess::Read };
         let bytes = access.bytes as usize;
-        let mut issue = None;
-        count(&mut self.loads, access);
+        let (mut issue, mut last) = (None, None);
         access.try_runs::<true, _>(|run| {
+            last = Some(run);
             let (index, offset) = self.resolve(Access::Read, run, access.bytes)?;
             let first = run.lane * bytes;
             let (once, others) = out.0[first..first + run.lanes * bytes].split_at_mut(run.length(bytes));
@@ -66,6 +66,7 @@ impl<'v> Cursor<'v> {
             }
             Ok(())
         })?;
+        count(&mut self.loads, access, last);
         Ok(issue)
     }
 
@@ -73,10 +74,10 @@ impl<'v> Cursor<'v> {
     pub fn store(&mut self, access: &WarpAccess<'_>, strong: bool, data: &LaneBytes) -> Result<Option<Issue>, LaneFault> {
         let kind = if strong { GlobalAccess::StrongWrite } else { GlobalAccess::Write };
         let bytes = access.bytes as usize;
-        let mut issue = None;
+        let (mut issue, mut last) = (None, None);
         let (mut ascending, mut end) = (true, 0);
-        count(&mut self.stores, access);
         access.try_runs::<false, _>(|run| {
+            last = Some(run);
             let (index, offset) = self.resolve(Access::Write, run, access.bytes)?;
             let data = &data.0[run.lane * bytes..(run.lane + run.lanes) * bytes];
             let block = &self.view.blocks[index];
@@ -88,6 +89,7 @@ impl<'v> Cursor<'v> {
             end = run.address + data.len() as u64;
             Ok(())
         })?;
+        count(&mut self.stores, access, last);
         if !ascending && issue.is_none() {
             issue = conflicting_lanes(access, data);
         }
@@ -104,7 +106,7 @@ impl<'v> Cursor<'v> {
     ) -> Result<Option<Issue>, LaneFault> {
         let bytes = access.bytes.min(8);
         let mut issue = None;
-        count(&mut self.atomics, access);
+        count(&mut self.atomics, access, None);
         for lane in (0..32).filter(|lane| access.mask & (1 << lane) != 0) {
             let run = Run { address: access.addresses[lane], lane, lanes: 1, same: false };
             let (index, offset) = self.resolve(Access::Atomic, run, bytes)?;
@@ -251,13 +253,20 @@ impl<'v> Cursor<'v> {
     }
 }
 
+/// Counts one request, whose last run is `last` if it was taken apart.
 #[inline]
-fn count(traffic: &mut SectorTraffic, access: &WarpAccess<'_>) {
+fn count(traffic: &mut SectorTraffic, access: &WarpAccess<'_>, last: Option<Run>) {
     let lanes = access.mask.count_ones();
     traffic.requests += 1;
-    traffic.sectors += u64::from(sectors(access.addresses, access.mask, access.bytes));
     traffic.ideal_sectors += u64::from(ideal_sectors(lanes, access.bytes));
     traffic.bytes += u64::from(lanes * access.bytes);
+    traffic.sectors += match last {
+        // The only run: its bytes lie together.
+        Some(run) if run.lanes as u32 == lanes => {
+            (run.address + run.length(access.bytes as usize) as u64 - 1) / 32 - run.address / 32 + 1
+        }
+        _ => u64::from(sectors(access.addresses, access.mask, access.bytes)),
+    };
 }
 
 /// Fills `others` with copies of `once`.

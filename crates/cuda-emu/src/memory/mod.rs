@@ -22,3 +22,6 @@ pub use lanes::{LaneBytes, WarpAccess};
 pub use view::{LaunchView, ViewOptions};
 
 pub(crate) use lanes::Run;
+
+#[cfg(test)]
+mod cursor_tests;

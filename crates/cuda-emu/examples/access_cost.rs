@@ -89,7 +89,7 @@ fn rest() {
     let mut shared = vec![0; 48 * 1024];
     let data = LaneBytes::new();
     let addresses: [u32; 32] = std::array::from_fn(|lane| lane as u32 / 4 * 64 + lane as u32 % 4 * 16);
-    let rows: [u32; 32] = std::array::from_fn(|lane| lane as u32 % 16 * 64 + (lane as u32 / 16 ^ lane as u32 % 4) * 16);
+    let rows: [u32; 32] = std::array::from_fn(|lane| lane as u32 % 16 * 64 + ((lane as u32 / 16) ^ (lane as u32 % 4)) * 16);
     let access = WarpAccess { addresses: &addresses, mask: u32::MAX, bytes: 16 };
     let all = WarpAccess { addresses: &rows, mask: u32::MAX, bytes: 16 };
     assert!(shadow.write(0, &all, &data).is_none());

@@ -243,7 +243,9 @@ proptest! {
                 let got = cursor.store(&access, false, &data).unwrap();
                 prop_assert_eq!(got.map(|issue| issue.kind), clash.then_some(ConflictingLanes));
             } else {
+                let before = cursor.loads.sectors;
                 prop_assert_eq!(cursor.load(&access, false, &mut data).unwrap(), None);
+                prop_assert_eq!(cursor.loads.sectors - before, u64::from(crate::report::sectors(&addresses, mask, bytes as u32)));
                 for lane in active {
                     let start = place(lane) as usize * bytes;
                     prop_assert_eq!(data.lane(lane, bytes), &plain[start..start + bytes]);

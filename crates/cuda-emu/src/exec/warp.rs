@@ -2,7 +2,6 @@
 
 use crate::ptx::{END, Kernel, Special};
 
-use super::copy_async::Copies;
 use super::local::Local;
 use super::regs::{LANES, Regs};
 
@@ -36,7 +35,6 @@ pub(crate) struct Warp {
     pub state: State,
     pub executed: u64,
     pub local: Local,
-    pub copies: Copies,
 }
 
 /// What all warps of a launch start from: constants and module addresses in their planes.
@@ -88,7 +86,6 @@ impl Warp {
             state: State::Done,
             executed: 0,
             local: Local::default(),
-            copies: Copies::default(),
         }
     }
 
@@ -107,7 +104,6 @@ impl Warp {
         self.state = State::Ready;
         self.executed = 0;
         self.local.reset(kernel.local_bytes, checks);
-        self.copies.reset();
         for &(plane, special) in &kernel.planes.word_specials {
             self.regs.words[usize::from(plane)] = special_plane(special, index, threads, place);
         }

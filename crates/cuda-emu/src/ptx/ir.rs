@@ -218,8 +218,6 @@ pub(crate) struct Barrier {
     pub negated: bool,
     /// Predicate or (for `popc`) word destination.
     pub d: u16,
-    /// Whether all lanes of a warp must arrive together.
-    pub aligned: bool,
 }
 
 /// A decoded instruction's action.
@@ -233,8 +231,8 @@ pub(crate) enum Op {
     Atomic(Box<Atomic>),
     CopyAsync(Box<CopyAsync>),
     CopyCommit,
-    /// Waits until at most this many committed groups are in flight; `u32::MAX` also covers uncommitted copies (`wait_all`).
-    CopyWait(u32),
+    /// Waits until at most this many committed groups are in flight; `None` also waits for uncommitted copies (`wait_all`).
+    CopyWait(Option<u32>),
     LoadMatrix(Box<LoadMatrix>),
     Mma(Box<Mma>),
     Shuffle(Box<Shuffle>),

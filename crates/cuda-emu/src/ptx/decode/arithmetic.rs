@@ -19,7 +19,7 @@ struct Choice {
     flops: u16,
 }
 
-impl<'a> Decoder<'_, 'a> {
+impl<'a> Decoder<'a> {
     pub(super) fn arithmetic(&mut self, s: &Statement<'a>, opcode: &mut Opcode<'a>) -> Decoded {
         match opcode.base {
             "setp" => return self.setp(s, opcode),

@@ -7,7 +7,7 @@ use crate::report::InstructionClass;
 
 use super::{Decoded, Decoder, Opcode};
 
-impl<'a> Decoder<'_, 'a> {
+impl<'a> Decoder<'a> {
     pub(super) fn matrix(&mut self, s: &Statement<'a>, opcode: &mut Opcode<'a>) -> Decoded {
         if !opcode.take("sync") || !opcode.take("aligned") {
             return self.unknown(s);

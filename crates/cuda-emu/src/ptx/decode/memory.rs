@@ -28,7 +28,7 @@ fn space(name: &str) -> Option<Space> {
     })
 }
 
-impl<'a> Decoder<'_, 'a> {
+impl<'a> Decoder<'a> {
     pub(super) fn memory(&mut self, s: &Statement<'a>, opcode: &mut Opcode<'a>) -> Decoded {
         match opcode.base {
             "ld" | "ldu" => self.access(s, opcode, true),
@@ -188,10 +188,10 @@ impl<'a> Decoder<'_, 'a> {
     fn copy_async(&mut self, s: &Statement<'a>, opcode: &mut Opcode<'a>) -> Decoded {
         let op = match (&opcode.mods[..], opcode.kind) {
             (["async"], "commit_group") => Op::CopyCommit,
-            (["async"], "wait_all") => Op::CopyWait(u32::MAX),
+            (["async"], "wait_all") => Op::CopyWait(None),
             (["async"], "wait_group") => {
                 let [Operand::Int(groups)] = self.operands(s)? else { return self.error(s, "the number of groups must be a constant") };
-                Op::CopyWait(u32::try_from(*groups).unwrap_or(u32::MAX - 1).min(u32::MAX - 1))
+                Op::CopyWait(Some(u32::try_from(*groups).unwrap_or(u32::MAX)))
             }
             (["async", "ca" | "cg", "shared" | "shared::cta", rest @ ..], last)
                 if (rest.contains(&"global") || last == "global") && rest.iter().chain([&last]).all(|m| *m == "global" || is_hint(m)) =>

@@ -23,7 +23,6 @@ use super::syntax::{Body, Operand, Place, Slot, Special, Statement};
 pub(crate) fn decode(name: &str, body: &Body<'_>, globals: Vec<String>) -> Result<Kernel, LoadError> {
     let dynamic_start = body.shared.next_multiple_of(body.dynamic_align.max(1));
     let mut decoder = Decoder {
-        body,
         planes: Planes { words: body.words, longs: body.longs, preds: body.preds, ..Planes::default() },
         words: HashMap::new(),
         longs: HashMap::new(),
@@ -63,8 +62,7 @@ pub(crate) fn decode(name: &str, body: &Body<'_>, globals: Vec<String>) -> Resul
     })
 }
 
-struct Decoder<'b, 'a> {
-    body: &'b Body<'a>,
+struct Decoder<'a> {
     planes: Planes,
     words: HashMap<u32, u16>,
     longs: HashMap<u64, u16>,
@@ -110,7 +108,7 @@ impl<'a> Opcode<'a> {
 
 type Decoded = Result<(), LoadError>;
 
-impl<'a> Decoder<'_, 'a> {
+impl<'a> Decoder<'a> {
     fn statement(&mut self, s: &Statement<'a>) -> Decoded {
         let mut opcode = Opcode::new(s.opcode);
         match opcode.base {

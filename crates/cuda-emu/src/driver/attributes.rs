@@ -34,7 +34,13 @@ pub(crate) fn device(profile: &Profile, attribute: i32) -> Option<i32> {
         79 | 80 => 1,
         81 => profile.shared_per_sm,
         83..=86 | 88..=89 | 91..=94 | 98..=105 => 0, // managed memory, host page tables, memory operations, virtual memory
-        87 => if profile.compute == (8, 0) || profile.compute == (9, 0) { 2 } else { 32 },
+        87 => {
+            if profile.compute == (8, 0) || profile.compute == (9, 0) {
+                2
+            } else {
+                32
+            }
+        }
         90 => 1,
         95 | 96 => 0, // cooperative launches
         97 => profile.shared_optin,

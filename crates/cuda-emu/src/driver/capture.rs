@@ -201,11 +201,6 @@ impl Captures {
         self.running.values().flat_map(|capture| capture.frontiers.keys().copied()).collect()
     }
 
-    /// Whether this capture still runs.
-    pub fn is_running(&self, number: u32) -> bool {
-        self.running.contains_key(&number)
-    }
-
     fn of_mut(&mut self, stream: u32) -> Result<&mut Capture> {
         let number = self.of(stream).ok_or(Code::IllegalState)?;
         let capture = self.running.get_mut(&number).ok_or(Code::IllegalState)?;

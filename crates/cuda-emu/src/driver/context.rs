@@ -107,9 +107,9 @@ impl Context {
 
     /// Ends an allocation now. Queued work that still uses it will be reported when it runs.
     pub fn free(&mut self, address: u64) -> Result {
-        self.memory.free(address).or_else(|fault| {
-            self.misuse(Code::InvalidValue, fault.kind.finding(), Some(address), fault.to_string())
-        })
+        self.memory
+            .free(address)
+            .or_else(|fault| self.misuse(Code::InvalidValue, fault.kind.finding(), Some(address), fault.to_string()))
     }
 
     /// Checks a range that a copy names, as the call is made.
@@ -236,29 +236,24 @@ impl Context {
         if let Some(captured) = event.captured.clone() {
             return self.captures.wait(stream, &captured);
         }
-        let mark = event.mark;
+        // One that was never recorded is nothing to wait for.
+        let Some(mark) = event.mark else { return self.alive() };
         if self.captures.of(stream).is_some() {
             self.captures.invalidate_stream(stream);
             let message = "a captured stream waits for an event recorded outside the capture: the capture is spoilt";
             return self.misuse(Code::CaptureIsolation, FindingKind::InvalidCall, None, message.into());
         }
-        match mark {
-            Some(mark) => self.submit(stream, Op::Wait { mark }),
-            None => self.alive(), // never recorded: nothing to wait for
-        }
+        self.submit(stream, Op::Wait { mark })
     }
 
     /// The mark of an event that the host asks about; `None` when it was never recorded.
     fn event_mark(&mut self, event: u32) -> Result<Option<Mark>> {
         let event = self.events.get(&event).ok_or(Code::InvalidHandle)?;
-        let mark = event.mark;
-        if let Some(captured) = event.captured.clone()
-            && self.captures.is_running(captured.capture)
-        {
-            self.captures.invalidate(captured.capture);
-            return Err(Code::CapturedEvent);
-        }
-        Ok(mark)
+        let (mark, captured) = (event.mark, event.captured.clone());
+        let Some(captured) = captured else { return Ok(mark) };
+        self.captures.invalidate(captured.capture);
+        let message = "the host asks about an event that was recorded in a capture: nothing ever reaches it";
+        self.misuse(Code::CapturedEvent, FindingKind::InvalidCall, None, message.into())
     }
 
     pub fn synchronize_event(&mut self, event: u32) -> Result {

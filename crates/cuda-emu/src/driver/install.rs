@@ -14,7 +14,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 #[non_exhaustive]
 pub enum InstallError {
     /// The shared library is nowhere.
-    #[error("libcuda_emu.so is in none of {searched:?}; it is built with the cuda-emu package, or set CUDA_EMU_LIBRARY to its path")]
+    #[error(
+        "libcuda_emu.so is in none of {searched:?}; it is built with the cuda-emu package, or set CUDA_EMU_LIBRARY to its path"
+    )]
     NotFound {
         /// The folders and files tried.
         searched: Vec<PathBuf>,
@@ -140,7 +142,8 @@ fn load(path: PathBuf) -> Result<Installed, InstallError> {
         let address = unsafe { dlsym(library, name.as_ptr()) };
         if address.is_null() { Err(InstallError::Load { path: path.clone(), reason: last_error() }) } else { Ok(address) }
     };
-    let (configure, take, free) = (symbol(c"cuda_emu_configure")?, symbol(c"cuda_emu_take_report")?, symbol(c"cuda_emu_free_text")?);
+    let (configure, take, free) =
+        (symbol(c"cuda_emu_configure")?, symbol(c"cuda_emu_take_report")?, symbol(c"cuda_emu_free_text")?);
     // SAFETY: the functions of these names have these signatures, see `api::control`; the library stays loaded.
     unsafe {
         Ok(Installed {

@@ -32,7 +32,12 @@ pub(crate) type Refusal = (Code, String);
 
 impl LoadedModule {
     /// Parses `image`, which starts with PTX text, and sets its variables up in `memory`.
-    pub fn load(image: &[u8], profile: &Profile, max_ptx: Option<(u32, u32)>, memory: &Memory) -> std::result::Result<Self, Refusal> {
+    pub fn load(
+        image: &[u8],
+        profile: &Profile,
+        max_ptx: Option<(u32, u32)>,
+        memory: &Memory,
+    ) -> std::result::Result<Self, Refusal> {
         let text = text(image)?;
         if let (Some(max), Some(version)) = (max_ptx, version(text))
             && version > max

@@ -107,12 +107,6 @@ impl Queues {
         self.queues.values().flat_map(|queue| &queue.entries).any(|(_, op)| test(op))
     }
 
-    /// Throws all work away.
-    pub fn clear(&mut self) {
-        self.queues.values_mut().for_each(|queue| queue.entries.clear());
-        self.queues.retain(|_, queue| !queue.destroyed);
-    }
-
     /// The next piece of work on the way to `goals`; `None` when all are reached.
     pub fn next(&mut self, goals: &[Mark]) -> Option<(Mark, Op)> {
         let goal = *goals.iter().find(|&&goal| !self.reached(goal))?;

@@ -126,7 +126,9 @@ impl Settings {
                 self.profile = Profile::by_name(value).ok_or_else(names)?;
             }
             "CUDA_EMU_MEMORY" => self.memory = Some(bytes(value).ok_or("bytes, or a number with K, M or G (1024)")?),
-            "CUDA_EMU_CHECK" => self.check = pick(value, &[("fail", Check::Fail), ("report", Check::Report), ("off", Check::Off)])?,
+            "CUDA_EMU_CHECK" => {
+                self.check = pick(value, &[("fail", Check::Fail), ("report", Check::Report), ("off", Check::Off)])?
+            }
             "CUDA_EMU_STREAMS" => {
                 self.streams = pick(value, &[("eager", Streams::Eager), ("lazy", Streams::Lazy), ("random", Streams::Random)])?;
             }

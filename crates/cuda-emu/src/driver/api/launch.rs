@@ -18,7 +18,8 @@ fn parameters(kernel: &Kernel, pointers: usize) -> std::result::Result<Vec<u8>, 
     let mut block = vec![0; kernel.param_bytes as usize];
     for (i, param) in kernel.params.iter().enumerate() {
         let count = kernel.params.len();
-        let missing = || format!("parameter {i} ({}, {} bytes) of {count} cannot be read: are all of them given?", param.name, param.bytes);
+        let missing =
+            || format!("parameter {i} ({}, {} bytes) of {count} cannot be read: are all of them given?", param.name, param.bytes);
         let slot = read_own(pointers.wrapping_add(i * size_of::<usize>()), size_of::<usize>()).filter(|_| pointers != 0);
         let pointer = slot.and_then(|bytes| Some(usize::from_ne_bytes(bytes.try_into().ok()?))).ok_or_else(missing)?;
         let value = read_own(pointer, param.bytes as usize).ok_or_else(missing)?;
@@ -48,7 +49,10 @@ fn enqueue(driver: &mut Driver, function: u64, shape: Shape, stream: u64, pointe
         return driver.misuse(Code::InvalidHandle, format!("kernel {} is launched in a stream of another context", kernel.name));
     }
     let Shape { grid, block, dynamic_shared } = shape;
-    context.submit(stream, Op::Launch(Arc::new(KernelLaunch { loaded: function.loaded, kernel, grid, block, dynamic_shared, params })))
+    context.submit(
+        stream,
+        Op::Launch(Arc::new(KernelLaunch { loaded: function.loaded, kernel, grid, block, dynamic_shared, params })),
+    )
 }
 
 driver_calls! {

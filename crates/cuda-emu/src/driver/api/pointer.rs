@@ -78,7 +78,14 @@ pub(crate) fn read_own(address: usize, bytes: usize) -> Option<Vec<u8>> {
             len: usize,
         }
         unsafe extern "C" {
-            fn process_vm_readv(pid: c_int, to: *const IoVec, to_count: usize, from: *const IoVec, from_count: usize, flags: usize) -> isize;
+            fn process_vm_readv(
+                pid: c_int,
+                to: *const IoVec,
+                to_count: usize,
+                from: *const IoVec,
+                from_count: usize,
+                flags: usize,
+            ) -> isize;
         }
         let to = IoVec { base: out.as_mut_ptr().cast(), len: bytes };
         let from = IoVec { base: address as *mut c_void, len: bytes };

@@ -132,7 +132,13 @@ impl Shared {
     }
 
     /// An asynchronous copy lands.
-    pub(crate) fn land_copy(&mut self, access: &WarpAccess<'_, u32>, _warp: u32, _pc: u32, values: &LaneBytes) -> Result<Option<Issue>, Issue> {
+    pub(crate) fn land_copy(
+        &mut self,
+        access: &WarpAccess<'_, u32>,
+        _warp: u32,
+        _pc: u32,
+        values: &LaneBytes,
+    ) -> Result<Option<Issue>, Issue> {
         if self.checks {
             count(&mut self.stores, access);
         }

@@ -38,7 +38,7 @@ fn a_preloaded_library_needs_no_help() {
 
 #[test]
 fn without_it_nothing_pretends_to_be_a_gpu() {
-    let output = child("programs::child_that_installs_nothing", &[("LD_PRELOAD", "")]);
+    let output = child("programs::child_that_installs_nothing", &[("LD_PRELOAD", ""), ("CUDA_VISIBLE_DEVICES", "")]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(!text.contains("software device"), "{text}");
 }

@@ -57,6 +57,10 @@ pub enum FindingKind {
     Trap,
     /// A launch that breaks a limit of the device or of the kernel.
     InvalidLaunch,
+    /// A driver call that is wrong, not allowed at that moment, or not supported.
+    InvalidCall,
+    /// A module that cannot be loaded.
+    InvalidModule,
     /// `free` of an address that is no live allocation.
     InvalidFree,
     /// An allocation that was never freed.
@@ -110,6 +114,8 @@ impl FindingKind {
             TimeLimit => "Iteration limit reached",
             Trap => "Trap",
             InvalidLaunch => "Invalid launch",
+            InvalidCall => "Invalid driver call",
+            InvalidModule => "Module refused",
             InvalidFree => "Invalid free",
             Leak => "Leaked allocation",
         }

@@ -20,20 +20,22 @@ struct Smem {
     float b[2][BK][BN];
 };
 
-// This thread's row of both tiles. All threads are at the same tap, so the walk along gemm_k costs little.
+// This thread's row of both tiles. All threads are at the same tap, so the walk along gemm_k costs little. Places are 32-bit
+// indices: arrays hold less than 2^31 elements, and an index that wraps is one that is not used.
 struct Gather {
-    const float* x_row; // tap (0, 0), channel 0, of the output pixel; outside x where the pixel is near the border
+    const float* x;
     const float* w_row;
-    int h0, w0;         // row and column of that tap; a residue row has an h0 that no tap brings into the image
+    int pixel;  // of tap (0, 0) of the output pixel; outside the image near its border
+    int h0, w0; // that pixel's row and column; a residue row has an h0 that no tap brings into the image
     bool w_valid;
     int r = 0, s = 0, c = 0, k = 0;
 
-    __device__ Gather(const float* x, const float* w, const Conv2dParams& p) {
+    __device__ Gather(const float* x, const float* w, const Conv2dParams& p) : x(x) {
         const int m = blockIdx.x * BM + threadIdx.x, n = blockIdx.y * BN + threadIdx.x;
-        const int image = m / (p.p * p.q), pixel = m % (p.p * p.q);
-        h0 = m < p.gemm_m ? pixel / p.q * p.stride - p.pad : p.h;
-        w0 = pixel % p.q * p.stride - p.pad;
-        x_row = x + (((long long)image * p.h + h0) * p.w + w0) * p.c;
+        const int image = m / (p.p * p.q), inside = m % (p.p * p.q);
+        h0 = m < p.gemm_m ? inside / p.q * p.stride - p.pad : p.h;
+        w0 = inside % p.q * p.stride - p.pad;
+        pixel = (image * p.h + h0) * p.w + w0;
         w_row = w + (long long)n * p.gemm_k;
         w_valid = n < p.k;
     }
@@ -45,7 +47,7 @@ struct Gather {
             const bool deep = k < p.gemm_k;
             const bool inside = (unsigned)(h0 + r) < (unsigned)p.h && (unsigned)(w0 + s) < (unsigned)p.w;
             float from_x[VECTOR] = {}, from_w[VECTOR] = {};
-            if (deep && inside) Vector<VECTOR, float>::load(x_row + ((long long)r * p.w + s) * p.c + c, from_x);
+            if (deep && inside) Vector<VECTOR, float>::load(x + ((unsigned)(pixel + r * p.w + s) * p.c + c), from_x);
             if (deep && w_valid) Vector<VECTOR, float>::load(w_row + k, from_w);
 #pragma unroll
             for (int j = 0; j < VECTOR; ++j) a[i + j] = from_x[j], b[i + j] = from_w[j];

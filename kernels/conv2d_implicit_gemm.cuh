@@ -30,33 +30,34 @@ struct Stage {
 // Writes stay free of conflicts: eight threads fill two whole rows.
 __device__ inline int swizzled(int row, int chunk) { return row * CHUNKS + (chunk ^ ((row >> 1) & 3)); }
 
-// This thread's chunks of the A tile (image taps) and the B tile (filter), as pointers that walk along gemm_k.
+// This thread's chunks of the A tile (image taps) and the B tile (filter) as places that walk along gemm_k. Places are 32-bit
+// indices: arrays hold less than 2^31 elements, and an index that wraps is one that is not used.
 struct Gather {
-    const f16* x;       // image
-    const f16* x_row[A_ROWS]; // tap (0, 0), channel 0, of the output pixel; outside x where the pixel is near the border
-    int h0[A_ROWS];     // row and column of that tap; a residue row has an h0 that no tap brings into the image
-    int w0[A_ROWS];
-    const f16* w_row[B_ROWS];
-    bool w_valid[B_ROWS];
+    const f16* x;
     const f16* w;
-    int r, s, c, k;     // current tap and channel; k = position along gemm_k
+    int pixel[A_ROWS];     // of tap (0, 0) of the output pixel; outside the image near its border
+    int h0[A_ROWS];        // that pixel's row and column; a residue row has an h0 that no tap brings into the image
+    int w0[A_ROWS];
+    unsigned w_at[B_ROWS]; // in w
+    unsigned w_valid = 0;  // bit i: row i of B is inside
+    int r, s, c, k;        // current tap and channel; k = position along gemm_k
 
     __device__ Gather(const f16* x, const f16* w, const Conv2dParams& p) : x(x), w(w) {
         const int chunk = threadIdx.x % CHUNKS, row = threadIdx.x / CHUNKS;
 #pragma unroll
         for (int i = 0; i < A_ROWS; ++i) {
             const int m = blockIdx.x * BM + row + i * PASS;
-            const int image = m / (p.p * p.q), pixel = m % (p.p * p.q);
-            h0[i] = m < p.gemm_m ? pixel / p.q * p.stride - p.pad : p.h;
-            w0[i] = pixel % p.q * p.stride - p.pad;
-            x_row[i] = x + (((long long)image * p.h + h0[i]) * p.w + w0[i]) * p.c;
+            const int image = m / (p.p * p.q), inside = m % (p.p * p.q);
+            h0[i] = m < p.gemm_m ? inside / p.q * p.stride - p.pad : p.h;
+            w0[i] = inside % p.q * p.stride - p.pad;
+            pixel[i] = (image * p.h + h0[i]) * p.w + w0[i];
         }
         k = chunk * CHUNK;
 #pragma unroll
         for (int i = 0; i < B_ROWS; ++i) {
             const int n = blockIdx.y * BN + row + i * PASS;
-            w_valid[i] = n < p.k;
-            w_row[i] = w + (long long)n * p.gemm_k + k;
+            if (n < p.k) w_valid |= 1u << i;
+            w_at[i] = (unsigned)n * p.gemm_k + k;
         }
         const int tap = k / p.c;
         c = k % p.c;
@@ -75,32 +76,32 @@ struct Gather {
                 ++r;
             }
         }
-#pragma unroll
-        for (int i = 0; i < B_ROWS; ++i) w_row[i] += BK;
     }
 
-    // Calls move(stage index, source, valid) for each chunk; the source of an invalid one is the start of its array.
+    // Calls move(index in Stage::a, source, valid) for each chunk; the source of an invalid one is the start of the array.
     template <typename Move>
     __device__ void a(const Conv2dParams& p, Move move) const {
         const int chunk = threadIdx.x % CHUNKS, row = threadIdx.x / CHUNKS;
-        const long long tap = ((long long)r * p.w + s) * p.c + c;
         const bool deep = k < p.gemm_k;
 #pragma unroll
         for (int i = 0; i < A_ROWS; ++i) {
             const bool inside = (unsigned)(h0[i] + r) < (unsigned)p.h && (unsigned)(w0[i] + s) < (unsigned)p.w;
             const bool valid = deep && inside;
-            move(swizzled(row + i * PASS, chunk), valid ? x_row[i] + tap : x, valid);
+            const unsigned at = (unsigned)(pixel[i] + r * p.w + s) * p.c + c;
+            move(swizzled(row + i * PASS, chunk), x + (valid ? at : 0), valid);
         }
     }
 
+    // The same for Stage::b.
     template <typename Move>
     __device__ void b(const Conv2dParams& p, Move move) const {
         const int chunk = threadIdx.x % CHUNKS, row = threadIdx.x / CHUNKS;
+        const int walked = k - chunk * CHUNK;
         const bool deep = k < p.gemm_k;
 #pragma unroll
         for (int i = 0; i < B_ROWS; ++i) {
-            const bool valid = deep && w_valid[i];
-            move(swizzled(row + i * PASS, chunk), valid ? w_row[i] : w, valid);
+            const bool valid = deep && (w_valid >> i & 1);
+            move(swizzled(row + i * PASS, chunk), w + (valid ? w_at[i] + walked : 0), valid);
         }
     }
 };

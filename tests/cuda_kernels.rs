@@ -163,6 +163,9 @@ fn implicit_gemm(cases: &[Case]) {
     let device = Device::open();
     let tiles = Conv2dImplicitGemm::tiles(device.modules.capability());
     let kernels: Vec<_> = tiles.iter().map(|tile| Conv2dImplicitGemm::new(&device.modules, tile).unwrap()).collect();
+    for kernel in &kernels {
+        assert_eq!(kernel.name().contains("sm75"), device.modules.capability() < 80, "{}", kernel.name());
+    }
     for case in cases {
         let problem = Problem::new(case);
         for kernel in &kernels {
@@ -258,6 +261,25 @@ fn batch_norm_f32() {
 #[test]
 fn batch_norm_f16() {
     batch_norm::<f16>();
+}
+
+/// The software device plays other GPUs, and warps, blocks and streams in other orders, in processes of their own.
+#[test]
+fn other_devices_and_orders() {
+    if !common::cuda::software() {
+        return; // a GPU is what it is
+    }
+    let orders =
+        ["1", "2", "3"].map(|seed| [("CUDA_EMU_ORDER", "random"), ("CUDA_EMU_STREAMS", "random"), ("CUDA_EMU_SEED", seed)]);
+    let devices =
+        ["T4", "H100"].map(|name| [("CUDA_EMU_DEVICE", name), ("CUDA_EMU_ORDER", "reverse"), ("CUDA_EMU_STREAMS", "lazy")]);
+    for variables in orders.into_iter().chain(devices) {
+        let program = std::env::current_exe().unwrap();
+        let tests = ["shapes", "batch_norm", "a_nan"];
+        let output = std::process::Command::new(program).args(tests).envs(variables).output().unwrap();
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        assert!(output.status.success() && stdout.contains("6 passed"), "{variables:?}\n{stdout}\n{stderr}");
+    }
 }
 
 #[test]

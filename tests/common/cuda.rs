@@ -19,7 +19,7 @@ impl Device {
     /// Without a device, or if the crate was built without kernels: a test that cannot run has not passed.
     pub fn open() -> Self {
         if software() {
-            cuda_emu::driver::install(&[]).unwrap_or_else(|error| panic!("{error}"));
+            install();
         }
         let context = CudaContext::new(0).unwrap_or_else(|error| panic!("these tests need a CUDA device: {error}"));
         // SAFETY: one stream does all the work, so that no event is needed to order it.
@@ -33,6 +33,11 @@ impl Device {
 /// Whether the tests run on the software device.
 pub fn software() -> bool {
     std::env::var_os("CAMSHAFT_TEST_DEVICE").is_none_or(|device| device != "gpu")
+}
+
+/// Makes this process use the software device.
+pub fn install() -> cuda_emu::driver::Installed {
+    cuda_emu::driver::install(&[]).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Elements that can tell whether they were touched.

@@ -1,0 +1,86 @@
+// Types and small functions that every kernel uses. Kernels include nothing but the headers of this folder, so that NVRTC
+// needs no CUDA include path.
+#pragma once
+
+#include "ptx.cuh"
+
+// Half precision in memory: 16 bits, no arithmetic. Kernels compute in f32.
+struct alignas(2) f16 {
+    unsigned short bits;
+};
+static_assert(sizeof(f16) == 2, "arrays of f16 are packed");
+
+__device__ inline float to_f32(float v) { return v; }
+__device__ inline float to_f32(f16 v) { return ptx::f32_from_f16(v.bits); }
+
+// Rounds to nearest, ties to even, like the host's conversion.
+template <typename T>
+__device__ T from_f32(float v);
+template <>
+__device__ inline float from_f32<float>(float v) { return v; }
+template <>
+__device__ inline f16 from_f32<f16>(float v) { return f16{ptx::f16_from_f32(v)}; }
+
+// Reads or writes V neighbouring elements as f32, with one access of V * sizeof(T) bytes (two for eight floats), to which
+// `p` is aligned. V = 1 takes any address.
+template <int V, typename T>
+struct Vector;
+template <typename T>
+struct Vector<1, T> {
+    static __device__ void load(const T* p, float (&v)[1]) { v[0] = to_f32(p[0]); }
+    static __device__ void store(T* p, const float (&v)[1]) { p[0] = from_f32<T>(v[0]); }
+};
+template <>
+struct Vector<4, float> {
+    static __device__ void load(const float* p, float (&v)[4]) {
+        const float4 x = *(const float4*)p;
+        v[0] = x.x, v[1] = x.y, v[2] = x.z, v[3] = x.w;
+    }
+    static __device__ void store(float* p, const float (&v)[4]) { *(float4*)p = make_float4(v[0], v[1], v[2], v[3]); }
+};
+template <>
+struct Vector<8, float> {
+    static __device__ void load(const float* p, float (&v)[8]) {
+        const float4 x = *(const float4*)p, y = *(const float4*)(p + 4);
+        v[0] = x.x, v[1] = x.y, v[2] = x.z, v[3] = x.w;
+        v[4] = y.x, v[5] = y.y, v[6] = y.z, v[7] = y.w;
+    }
+    static __device__ void store(float* p, const float (&v)[8]) {
+        *(float4*)p = make_float4(v[0], v[1], v[2], v[3]);
+        *(float4*)(p + 4) = make_float4(v[4], v[5], v[6], v[7]);
+    }
+};
+template <>
+struct Vector<4, f16> {
+    static __device__ void load(const f16* p, float (&v)[4]) {
+        const uint2 x = *(const uint2*)p;
+        ptx::f32x2_from_f16x2(x.x, v[0], v[1]);
+        ptx::f32x2_from_f16x2(x.y, v[2], v[3]);
+    }
+    static __device__ void store(f16* p, const float (&v)[4]) {
+        *(uint2*)p = make_uint2(ptx::f16x2_from_f32(v[0], v[1]), ptx::f16x2_from_f32(v[2], v[3]));
+    }
+};
+template <>
+struct Vector<8, f16> {
+    static __device__ void load(const f16* p, float (&v)[8]) {
+        const uint4 x = *(const uint4*)p;
+        ptx::f32x2_from_f16x2(x.x, v[0], v[1]);
+        ptx::f32x2_from_f16x2(x.y, v[2], v[3]);
+        ptx::f32x2_from_f16x2(x.z, v[4], v[5]);
+        ptx::f32x2_from_f16x2(x.w, v[6], v[7]);
+    }
+    static __device__ void store(f16* p, const float (&v)[8]) {
+        *(uint4*)p = make_uint4(ptx::f16x2_from_f32(v[0], v[1]), ptx::f16x2_from_f32(v[2], v[3]),
+                                ptx::f16x2_from_f32(v[4], v[5]), ptx::f16x2_from_f32(v[6], v[7]));
+    }
+};
+
+// NaN stays NaN; fmaxf would turn it into 0 and hide the fault.
+__device__ inline float relu(float v) { return v < 0.f ? 0.f : v; }
+
+// First element of this thread and step of the grid, for loops over `count` elements.
+__device__ inline size_t thread_index() { return (size_t)blockIdx.x * blockDim.x + threadIdx.x; }
+__device__ inline size_t thread_count() { return (size_t)gridDim.x * blockDim.x; }
+
+constexpr __host__ __device__ int ceil_div(int a, int b) { return (a + b - 1) / b; }

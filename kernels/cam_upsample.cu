@@ -12,7 +12,6 @@
 //   f32 accumulation in a fixed order. Enlarging and blending are the CPU's operations in its order, unfused. The normalisation
 //   (v - min) / (max - min) carries its rounding errors along, so that it agrees with f64 arithmetic rounded to f32.
 //   byte floor of a block: features of an image once, weights of a class once, in 16-byte loads; outputs once; crop once
-#include "common.cuh"
 #include "elements.cuh"
 
 struct CamUpsampleParams {
@@ -26,7 +25,6 @@ static_assert(sizeof(CamUpsampleParams) == 32, "the host's twin has 32 bytes");
 
 enum Normalisation { NONE = 0, MIN_MAX = 1, RELU_MIN_MAX = 2 };
 
-constexpr int WARPS = 8;
 constexpr int THREADS = WARPS * 32;
 constexpr int CELLS = 4; // of one warp at a time: that many 16-byte loads of each lane are in flight
 constexpr int QUAD = 4;  // neighbouring pixels of one thread
@@ -46,7 +44,7 @@ struct Smem {
 
     __device__ explicit Smem(int cells_count) {
         cells = reinterpret_cast<float*>(dynamic_smem);
-        weights = dynamic_smem + div_up(cells_count, 4);
+        weights = dynamic_smem + ceil_div(cells_count, 4);
         rows = reinterpret_cast<RowTap*>(weights);
     }
 };
@@ -109,9 +107,9 @@ __device__ __forceinline__ float mix(float weight, float low, float high) {
 // column repeat it.
 template <typename Visit>
 __device__ __forceinline__ void for_each_quad(const CamUpsampleParams& params, const Smem& smem, int y0, int y1, Visit&& visit) {
-    const int quads = div_up(params.out_w, QUAD);
+    const int quads = ceil_div(params.out_w, QUAD);
     const int bands = max(THREADS / quads, 1); // each a run of rows, so that a thread keeps its four corners for many rows
-    const int rows = div_up(y1 - y0, bands);
+    const int rows = ceil_div(y1 - y0, bands);
     for (int unit = threadIdx.x; unit < quads * bands; unit += THREADS) {
         const int x = unit % quads * QUAD, band = unit / quads;
         int low[QUAD], high[QUAD];
@@ -154,7 +152,7 @@ __device__ __forceinline__ float2 range_of(const CamUpsampleParams& params, cons
     __shared__ float2 partial[WARPS];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     // fminf and fmaxf drop NaN, which is why `poison` exists: 0 * v is NaN for every v that is not finite, and it stays.
-    float least = INFINITY, greatest = -INFINITY, poison = 0.f;
+    float least = infinity(), greatest = -infinity(), poison = 0.f;
     for (int i = threadIdx.x; i < params.h * params.w; i += THREADS) poison = fmaf(smem.cells[i], 0.f, poison);
     for_each_quad(params, smem, 0, params.out_h, [&](int, int, const float(&values)[QUAD]) {
         #pragma unroll
@@ -235,8 +233,8 @@ struct F16Out {
     __device__ void start(const CamUpsampleParams&) {}
     __device__ __forceinline__ void operator()(size_t map, size_t, size_t at, const float (&v)[QUAD], bool whole, int count) const {
         f16* to = out + map + at;
-        if (whole) *reinterpret_cast<uint2*>(to) = make_uint2(f16_pair(v[0], v[1]), f16_pair(v[2], v[3]));
-        else for (int i = 0; i < QUAD; ++i) if (i < count) to[i].bits = f32_to_f16(v[i]);
+        if (whole) *reinterpret_cast<uint2*>(to) = make_uint2(ptx::f16x2_from_f32(v[0], v[1]), ptx::f16x2_from_f32(v[2], v[3]));
+        else for (int i = 0; i < QUAD; ++i) if (i < count) to[i].bits = ptx::f16_from_f32(v[i]);
     }
 };
 
@@ -322,7 +320,7 @@ __device__ __forceinline__ void cam_upsample(const T* __restrict__ x, const T* _
     if (blockIdx.x == 0 && threadIdx.x == 0) range[map] = extremes;
     const Scale scale(params.normalisation, extremes);
 
-    const int rows = div_up(params.out_h, gridDim.x);
+    const int rows = ceil_div(params.out_h, gridDim.x);
     const int y0 = blockIdx.x * rows, y1 = min(y0 + rows, params.out_h);
     const size_t pixels = (size_t)params.out_h * params.out_w;
     const bool whole = params.out_w % QUAD == 0;

@@ -4,7 +4,6 @@
 //   grid (ceil(C/VEC / CHUNKS), N, 1)   block (CHUNKS, ROWS, 1)   smem CHUNKS*VEC*ROWS*4 bytes, at most 8 KiB
 //   f32 accumulation: each of ROWS threads sums every ROWS-th position, then the sums are added in a fixed order
 //   byte floor: x once (a warp reads whole 128-byte lines), y once
-#include "common.cuh"
 #include "elements.cuh"
 
 struct GlobalAvgPoolParams {
@@ -13,8 +12,6 @@ struct GlobalAvgPoolParams {
 };
 static_assert(sizeof(GlobalAvgPoolParams) == 8, "the host's twin has 8 bytes");
 
-constexpr int CHUNKS = 8;
-constexpr int ROWS = 32;
 constexpr int THREADS = CHUNKS * ROWS;
 static_assert(CHUNKS * 16 == 128, "the threads of one row read a whole line");
 

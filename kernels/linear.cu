@@ -3,10 +3,8 @@
 //   x f32 [N, C]   w f32 or f16 [K, C]   bias f32 [K]   y f32 [N, K]   pointers 16-byte aligned, C % VEC == 0 (4 for f32, 8 for f16)
 //   a warp computes OUTPUTS of K for IMAGES of N, its lanes splitting C; f32 accumulation in a fixed order
 //   grid (ceil(K / (WARPS*OUTPUTS)), ceil(N / IMAGES), 1)   block (WARPS*32, 1, 1)   no shared memory
-//   entries ..._n1 (OUTPUTS 1, IMAGES 1: most blocks, for small batches) and ..._n8 (OUTPUTS 4, IMAGES 8: each weight
-//   read once for eight images)
+//   two builds: OUTPUTS 1, IMAGES 1 has the most blocks, for small batches; 4 and 8 reads a weight once for eight images
 //   byte floor: w ceil(N/IMAGES) times, x ceil(K/OUTPUTS) times from L1 and L2, y once
-#include "common.cuh"
 #include "elements.cuh"
 
 struct LinearParams {
@@ -14,10 +12,10 @@ struct LinearParams {
 };
 static_assert(sizeof(LinearParams) == 12, "the host's twin has 12 bytes");
 
-constexpr int WARPS = 8;
 constexpr int THREADS = WARPS * 32;
+static_assert(OUTPUTS * IMAGES <= 32, "one lane stores each result");
 
-template <typename T, int VEC, int OUTPUTS, int IMAGES>
+template <typename T, int VEC>
 __device__ __forceinline__ void linear(const float* __restrict__ x, const T* __restrict__ w, const float* __restrict__ bias,
                                        float* __restrict__ y, const LinearParams& params) {
     const int lane = threadIdx.x % 32;
@@ -56,15 +54,12 @@ __device__ __forceinline__ void linear(const float* __restrict__ x, const T* __r
         }
 }
 
-#define LINEAR(NAME, T, VEC, OUTPUTS, IMAGES)                                                                \
-    static_assert(OUTPUTS * IMAGES <= 32, "one lane stores each result");                                    \
+#define LINEAR(NAME, T, VEC)                                                                                 \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                    \
         NAME(const float* __restrict__ x, const T* __restrict__ w, const float* __restrict__ bias,           \
              float* __restrict__ y, const LinearParams params) {                                             \
-        linear<T, VEC, OUTPUTS, IMAGES>(x, w, bias, y, params);                                              \
+        linear<T, VEC>(x, w, bias, y, params);                                                               \
     }
 
-LINEAR(linear_f32_n1, float, 4, 1, 1)
-LINEAR(linear_f32_n8, float, 4, 4, 8)
-LINEAR(linear_f16_n1, f16, 8, 1, 1)
-LINEAR(linear_f16_n8, f16, 8, 4, 8)
+LINEAR(linear_f32, float, 4)
+LINEAR(linear_f16, f16, 8)

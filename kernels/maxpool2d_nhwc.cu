@@ -5,7 +5,6 @@
 //   grid (ceil(Q * C/VEC / THREADS), P, N)   block (THREADS, 1, 1)   no shared memory
 //   positions on the border never win; a NaN in a window wins; a window wholly on the border gives -inf
 //   byte floor: x once, y once. Overlapping windows read x from L1 and L2 again
-#include "common.cuh"
 #include "elements.cuh"
 
 struct MaxPool2dParams {
@@ -15,8 +14,6 @@ struct MaxPool2dParams {
     int stride, pad;
 };
 static_assert(sizeof(MaxPool2dParams) == 36, "the host's twin has 36 bytes");
-
-constexpr int THREADS = 256;
 
 template <typename T, int VEC>
 __device__ __forceinline__ void maxpool2d(const T* __restrict__ x, T* __restrict__ y, const MaxPool2dParams& params) {

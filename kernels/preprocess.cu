@@ -6,13 +6,12 @@
 //     black where the crop is larger than the picture, and the tensor: y[h,w,c] = table[c][byte], channels past the third 0
 //   in u8 RGB, any row pitch   first i32 [outputs]   weight i32 [taps, outputs], padded with 0   table f32 [3, 256]
 //   crop u8 [H, W, 3]   y f32 or f16 [H, W, CHANNELS], one image; 8-byte (f16_c4) or 16-byte aligned (f32_c4, f16_c8)
-//   grid (ceil(W/32), ceil(H/8), 1)   block (32, 8, 1)   no shared memory
+//   grid (ceil(W/TILE_W), ceil(H/TILE_H), 1)   block (TILE_W, TILE_H, 1)   no shared memory
 //   Weights, their order of the passes and the table come from the host, which has them from the CPU's own code, so that all
 //   bytes and values are the CPU's.
 //   byte floor of both passes: the part of the source that the weights reach once, the picture between the passes written
 //   and read once, crop and tensor once, weights once
 #include "common.cuh"
-#include "ptx.cuh"
 
 struct ResizeParams {
     int in_pitch;       // bytes from one row of the input to the next
@@ -24,8 +23,6 @@ struct ResizeParams {
 };
 static_assert(sizeof(ResizeParams) == 36, "the host's twin has 36 bytes");
 
-constexpr int TILE_W = 32;
-constexpr int TILE_H = 8;
 constexpr int THREADS = TILE_W * TILE_H;
 constexpr int PRECISION_BITS = 22;
 
@@ -82,12 +79,12 @@ template <> struct Sink<float, 4> {
 };
 template <> struct Sink<f16, 4> {
     static __device__ __forceinline__ void store(f16* y, size_t pixel, float r, float g, float b) {
-        reinterpret_cast<uint2*>(y)[pixel] = make_uint2(f16_pair(r, g), f16_pair(b, 0.f));
+        reinterpret_cast<uint2*>(y)[pixel] = make_uint2(ptx::f16x2_from_f32(r, g), ptx::f16x2_from_f32(b, 0.f));
     }
 };
 template <> struct Sink<f16, 8> {
     static __device__ __forceinline__ void store(f16* y, size_t pixel, float r, float g, float b) {
-        reinterpret_cast<uint4*>(y)[pixel] = make_uint4(f16_pair(r, g), f16_pair(b, 0.f), 0u, 0u);
+        reinterpret_cast<uint4*>(y)[pixel] = make_uint4(ptx::f16x2_from_f32(r, g), ptx::f16x2_from_f32(b, 0.f), 0u, 0u);
     }
 };
 

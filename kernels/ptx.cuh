@@ -30,6 +30,17 @@ __device__ inline unsigned f16x2_from_f32(float low, float high) {
 #endif
 }
 
+// ---- arithmetic --------------------------------------------------------------------------------------------------------
+
+#if __CUDA_ARCH__ >= 800
+// The larger of two, for each half; NaN if one of them is NaN.
+__device__ inline unsigned max_nan_f16x2(unsigned a, unsigned b) {
+    unsigned larger;
+    asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(larger) : "r"(a), "r"(b));
+    return larger;
+}
+#endif
+
 // ---- shared memory -----------------------------------------------------------------------------------------------------
 
 // Address inside the block's shared memory, which cp.async and ldmatrix take.

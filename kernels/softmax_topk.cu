@@ -6,7 +6,6 @@
 //   the rank of a class is the number of classes before it, so that each is counted apart and none waits for another
 //   f32; one NaN or +inf among the logits makes every probability NaN, as the definition does
 //   byte floor: x once, index and probability once. x is read by all ceil(K/CLASSES) blocks of an image, from L2
-#include "common.cuh"
 #include "elements.cuh"
 
 struct SoftmaxTopkParams {
@@ -15,10 +14,9 @@ struct SoftmaxTopkParams {
 };
 static_assert(sizeof(SoftmaxTopkParams) == 8, "the host's twin has 8 bytes");
 
-constexpr int CLASSES = 32; // of one block: one for each lane
-constexpr int WARPS = 8;    // each compares the block's classes with its share of all
-constexpr int THREADS = WARPS * 32;
-constexpr int TILE = 2048;  // keys in shared memory at a time
+constexpr int CLASSES = 32;         // of one block: one for each lane
+constexpr int THREADS = WARPS * 32; // each warp compares the block's classes with its share of all
+constexpr int TILE = 2048;          // keys in shared memory at a time
 static_assert(TILE % (WARPS * 4) == 0, "every warp reads whole groups of four keys");
 
 struct Smem {
@@ -36,7 +34,7 @@ __device__ __forceinline__ unsigned order_key(float v) {
 // Largest logit and sum of exponentials, the same in every thread.
 __device__ __forceinline__ float2 softmax_terms(const float* __restrict__ x, int classes, Smem& smem) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    float largest = -INFINITY;
+    float largest = -infinity();
     for (int i = threadIdx.x; i < classes; i += THREADS) largest = max_nan(largest, x[i]);
     largest = warp_max(largest);
     if (lane == 0) smem.partial[warp] = largest;
@@ -74,7 +72,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             // What fills up the tile counts for nobody: no key is less, and its index is past every class.
             smem.keys[i] = first + i < params.classes ? order_key(x[first + i]) : 0;
         __syncthreads(); // the tile is there
-        const int share = div_up(min(TILE, params.classes - first), WARPS * 4) * 4;
+        const int share = ceil_div(min(TILE, params.classes - first), WARPS * 4) * 4;
         // All lanes read the same four keys: one wavefront.
         for (int i = warp * share; i < (warp + 1) * share; i += 4) {
             const uint4 four = *reinterpret_cast<const uint4*>(&smem.keys[i]);

@@ -56,13 +56,11 @@ pub(crate) fn load(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &Access, mas
     for (space, mask, addresses) in spaces(op.space, &addresses, mask).into_iter().flatten() {
         let access = WarpAccess { addresses: &addresses, mask, bytes };
         let done = match space {
-            Space::Global | Space::Const | Space::Generic => {
-                cta.global.load(&access, op.strong, &mut values).map_err(Issue::from)
-            }
+            Space::Global | Space::Const | Space::Generic => cta.global.load(&access, op.strong, &mut values).map_err(Issue::from),
             Space::Shared => {
                 let narrow = narrow(&addresses);
                 let access = WarpAccess { addresses: &narrow, mask, bytes };
-                cta.shared.load(&access, op.strong, warp.index, pc, &mut values)
+                cta.shared.load(&access, warp.index, &mut values)
             }
             Space::Local => warp.local.load(&access, &mut values),
             Space::Param => load_param(cta.params, &access, &mut values).map(|()| None),
@@ -89,7 +87,7 @@ pub(crate) fn store(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &Access, ma
             Space::Shared => {
                 let narrow = narrow(&addresses);
                 let access = WarpAccess { addresses: &narrow, mask, bytes };
-                cta.shared.store(&access, op.strong, warp.index, pc, &values)
+                cta.shared.store(&access, warp.index, &values)
             }
             Space::Local => warp.local.store(&access, &values).map(|()| None),
             _ => cta.global.store(&access, op.strong, &values).map_err(Issue::from),

@@ -30,7 +30,7 @@ pub(crate) fn atomic(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &Atomic, m
     for (space, mask, addresses) in spaces(op.space, &addresses, mask).into_iter().flatten() {
         let done = if space == Space::Shared {
             let narrow = narrow(&addresses);
-            cta.shared.atomic(&WarpAccess { addresses: &narrow, mask, bytes }, warp.index, pc, &mut old, update)
+            cta.shared.atomic(&WarpAccess { addresses: &narrow, mask, bytes }, warp.index, &mut old, update)
         } else {
             // Local memory has no atomics: an address in its window is no global address, and is reported as such.
             cta.global.atomic(&WarpAccess { addresses: &addresses, mask, bytes }, &mut old, update).map_err(Issue::from)

@@ -18,9 +18,8 @@ struct Gathering {
     threads: u32,
     /// Threads expected; `None` for all that have not ended.
     expected: Option<u32>,
-    /// Warps that wait, and those that arrived and went on.
+    /// Warps that wait; others arrived and went on.
     waiting: Vec<usize>,
-    passed: Vec<usize>,
     /// Predicate counts of a reduction: true lanes, lanes.
     votes: (u32, u32),
 }
@@ -83,13 +82,13 @@ fn arrive(
         return Err(cta.fail_with(warp.index, pc, FindingKind::BarrierMismatch, first, message));
     }
     gathering.threads += 32;
+    cta.shared.arrive(warp.index, barrier);
     if op.a != NONE {
         let votes = warp.regs.preds[usize::from(op.a)] ^ if op.negated { u32::MAX } else { 0 };
         gathering.votes.0 += (votes & warp.live).count_ones();
         gathering.votes.1 += warp.live.count_ones();
     }
     if op.kind == BarrierKind::Arrive {
-        gathering.passed.push(index);
         warp.state = State::Ready;
     } else {
         gathering.waiting.push(index);
@@ -100,7 +99,7 @@ fn arrive(
 /// Lets the warps of each complete barrier go on.
 fn release_complete(warps: &mut [Warp], cta: &mut Cta<'_>, gatherings: &mut [Option<Gathering>]) -> Result<(), Stop> {
     let live = warps.iter().filter(|warp| warp.state != State::Done).count() as u32;
-    for slot in gatherings {
+    for (number, slot) in gatherings.iter_mut().enumerate() {
         let Some(gathering) = slot else { continue };
         let complete = match gathering.expected {
             Some(threads) => gathering.threads >= threads,
@@ -120,7 +119,8 @@ fn release_complete(warps: &mut [Warp], cta: &mut Cta<'_>, gatherings: &mut [Opt
             let message = format!("this thread ended before barrier {barrier}, at which the block's other threads met");
             cta.report(gone.index, pc, Issue { kind: FindingKind::ExitBeforeBarrier, lane, address: None, message });
         }
-        cta.shared.barrier(&gathering.waiting, &gathering.passed);
+        let waiters = gathering.waiting.iter().fold(0, |bits, &index| bits | 1 << index);
+        cta.shared.complete(number as u32, waiters);
         for &index in &gathering.waiting {
             let warp = &mut warps[index];
             if let State::Waiting { pc, .. } = warp.state

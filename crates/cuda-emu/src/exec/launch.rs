@@ -17,7 +17,7 @@ use super::warp::{Place, Template, Warp};
 
 /// Runs `launch` on `memory`. Findings and faults are part of the outcome: this never fails by itself.
 pub fn run(launch: &Launch<'_>, memory: &Memory) -> Outcome {
-    let mut addresses = Vec::with_capacity(launch.kernel.globals.len());
+    let mut addresses = Vec::new();
     if let Err(message) = check(launch, &mut addresses) {
         let mut finding = Finding::host(FindingKind::InvalidLaunch, None, message);
         finding.kernel.clone_from(&launch.kernel.name);
@@ -58,12 +58,7 @@ fn check(launch: &Launch<'_>, addresses: &mut Vec<u64>) -> Result<(), String> {
     }
     let threads = launch.block.iter().map(|&n| u64::from(n)).product::<u64>();
     if threads > u64::from(Profile::THREADS_PER_BLOCK) || launch.block[2] > Profile::BLOCK_DIM[2] {
-        return Err(format!(
-            "block {:?} is larger than {} threads or {:?}",
-            launch.block,
-            Profile::THREADS_PER_BLOCK,
-            Profile::BLOCK_DIM
-        ));
+        return Err(format!("block {:?} is larger than {} threads or {:?}", launch.block, Profile::THREADS_PER_BLOCK, Profile::BLOCK_DIM));
     }
     if let Some(most) = kernel.max_threads.filter(|most| threads > most.iter().map(|&n| u64::from(n)).product()) {
         return Err(format!("block {:?} has more threads than the kernel's bound {most:?}", launch.block));
@@ -75,9 +70,12 @@ fn check(launch: &Launch<'_>, addresses: &mut Vec<u64>) -> Result<(), String> {
     if launch.params.len() != kernel.param_bytes as usize {
         return Err(format!("{} bytes of parameters, the kernel takes {}", launch.params.len(), kernel.param_bytes));
     }
-    for name in &kernel.globals {
+    // Only the variables that the kernel uses need an address.
+    addresses.resize(kernel.globals.len(), 0);
+    for &(_, variable, _) in &kernel.planes.globals {
+        let name = &kernel.globals[variable as usize];
         let address = (launch.module_globals)(name).ok_or_else(|| format!("module variable `{name}` has no address"))?;
-        addresses.push(address);
+        addresses[variable as usize] = address;
     }
     Ok(())
 }

@@ -29,15 +29,13 @@ pub(crate) fn load_matrix(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &Load
     let mask = if count == 4 { u32::MAX } else { (1 << (8 * count)) - 1 };
     let access = WarpAccess { addresses: &addresses, mask, bytes: 16 };
     let mut rows = LaneBytes::new();
-    let done = cta.shared.load(&access, false, warp.index, pc, &mut rows);
+    let done = cta.shared.load_rows(&access, warp.index, &mut rows);
     settle(cta, warp.index, pc, done)?;
     for (matrix, &d) in op.d[..count].iter().enumerate() {
         let bytes = &rows.0[128 * matrix..128 * (matrix + 1)];
         let mut out = [0u32; LANES];
         if op.transposed {
-            let half = |row: usize, column: usize| {
-                u32::from(bytes[16 * row + 2 * column]) | u32::from(bytes[16 * row + 2 * column + 1]) << 8
-            };
+            let half = |row: usize, column: usize| u32::from(bytes[16 * row + 2 * column]) | u32::from(bytes[16 * row + 2 * column + 1]) << 8;
             for (lane, out) in out.iter_mut().enumerate() {
                 let (row, column) = (lane % 4 * 2, lane / 4);
                 *out = half(row, column) | half(row + 1, column) << 16;
@@ -91,18 +89,6 @@ pub(crate) fn copy_async(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &CopyA
         settle(cta, warp.index, pc, done)?;
     }
     let access = WarpAccess { addresses: &shared, mask, bytes };
-    let done = cta.shared.issue_copy(&access, warp.index, pc);
-    settle(cta, warp.index, pc, done)?;
-    warp.copies.issue(mask, shared, bytes, values);
-    Ok(())
-}
-
-/// Waits for copies, which land now.
-pub(crate) fn copy_wait(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, groups: u32, mask: u32) -> Result<(), Stop> {
-    let index = warp.index;
-    warp.copies.wait(mask, groups, |copy| {
-        let access = WarpAccess { addresses: &copy.shared, mask: copy.mask, bytes: copy.bytes };
-        let done = cta.shared.land_copy(&access, index, pc, &copy.values);
-        settle(cta, index, pc, done)
-    })
+    let done = cta.shared.copy_issue(&access, warp.index, &values);
+    settle(cta, warp.index, pc, done)
 }

@@ -7,7 +7,7 @@ use super::access::{load, store};
 use super::atomic::atomic;
 use super::collective::{shuffle, warp_barrier, warp_wide};
 use super::cta::{Cta, Stop};
-use super::matrix::{copy_async, copy_wait, load_matrix};
+use super::matrix::{copy_async, load_matrix};
 use super::mma::mma;
 use super::warp::{State, Warp};
 
@@ -70,10 +70,13 @@ fn execute(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, instr: &Instr, part: u32
         Op::Atomic(op) => atomic(warp, cta, pc, op, mask),
         Op::CopyAsync(op) => copy_async(warp, cta, pc, op, mask),
         Op::CopyCommit => {
-            warp.copies.commit(mask);
+            cta.shared.copy_commit(warp.index, mask);
             Ok(())
         }
-        Op::CopyWait(groups) => copy_wait(warp, cta, pc, *groups, mask),
+        Op::CopyWait(groups) => {
+            cta.shared.copy_wait(warp.index, mask, *groups);
+            Ok(())
+        }
         Op::LoadMatrix(op) => {
             whole_warp(warp, cta, pc, "ldmatrix", mask)?;
             load_matrix(warp, cta, pc, op)
@@ -109,7 +112,9 @@ fn execute(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, instr: &Instr, part: u32
         }
         Op::WarpBarrier(members) => {
             cta.counters.warp_barriers += 1;
-            warp_barrier(warp, cta, pc, *members, mask)
+            warp_barrier(warp, cta, pc, *members, mask)?;
+            cta.shared.warp_sync(warp.index, mask, warp.live);
+            Ok(())
         }
         Op::Exit => {
             debug_assert_eq!(mask & !part, 0, "guards only remove lanes");
@@ -125,9 +130,8 @@ fn execute(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, instr: &Instr, part: u32
 
 /// Lanes end; copies that they never waited for are reported.
 fn leave(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, mask: u32) {
-    if let Some(lane) = warp.copies.unfinished(mask).filter(|_| cta.options.checks) {
-        let message = "the thread ends with an asynchronous copy in flight".to_owned();
-        cta.report(warp.index, pc, crate::report::Issue { kind: FindingKind::CopyNotWaited, lane, address: None, message });
+    if let Some(issue) = cta.shared.exit(warp.index, mask) {
+        cta.report(warp.index, pc, issue);
     }
     warp.exit(mask);
 }

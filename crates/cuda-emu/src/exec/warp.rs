@@ -2,7 +2,6 @@
 
 use crate::ptx::{END, Kernel, Special};
 
-use super::copy_async::Copies;
 use super::local::Local;
 use super::regs::{LANES, Regs};
 
@@ -19,10 +18,7 @@ pub(crate) struct Entry {
 pub(crate) enum State {
     Ready,
     /// At the block barrier instruction `pc`.
-    Waiting {
-        pc: u32,
-        barrier: u32,
-    },
+    Waiting { pc: u32, barrier: u32 },
     Done,
 }
 
@@ -39,7 +35,6 @@ pub(crate) struct Warp {
     pub state: State,
     pub executed: u64,
     pub local: Local,
-    pub copies: Copies,
 }
 
 /// What all warps of a launch start from: constants and module addresses in their planes.
@@ -73,6 +68,9 @@ impl Template {
         for &(plane, value) in &planes.long_constants {
             regs.longs[usize::from(plane)] = [value; LANES];
         }
+        for &(plane, value) in &planes.pred_constants {
+            regs.preds[usize::from(plane)] = if value { u32::MAX } else { 0 };
+        }
         for &(plane, variable, offset) in &planes.globals {
             regs.longs[usize::from(plane)] = [address(variable).wrapping_add(offset as u64); LANES];
         }
@@ -91,7 +89,6 @@ impl Warp {
             state: State::Done,
             executed: 0,
             local: Local::default(),
-            copies: Copies::default(),
         }
     }
 
@@ -110,7 +107,6 @@ impl Warp {
         self.state = State::Ready;
         self.executed = 0;
         self.local.reset(kernel.local_bytes, checks);
-        self.copies.reset();
         for &(plane, special) in &kernel.planes.word_specials {
             self.regs.words[usize::from(plane)] = special_plane(special, index, threads, place);
         }

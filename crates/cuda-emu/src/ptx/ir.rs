@@ -218,8 +218,6 @@ pub(crate) struct Barrier {
     pub negated: bool,
     /// Predicate or (for `popc`) word destination.
     pub d: u16,
-    /// Whether all lanes of a warp must arrive together.
-    pub aligned: bool,
 }
 
 /// A decoded instruction's action.
@@ -233,26 +231,19 @@ pub(crate) enum Op {
     Atomic(Box<Atomic>),
     CopyAsync(Box<CopyAsync>),
     CopyCommit,
-    /// Waits until at most this many committed groups are in flight; `u32::MAX` also covers uncommitted copies (`wait_all`).
-    CopyWait(u32),
+    /// Waits until at most this many committed groups are in flight; `None` also waits for uncommitted copies (`wait_all`).
+    CopyWait(Option<u32>),
     LoadMatrix(Box<LoadMatrix>),
     Mma(Box<Mma>),
     Shuffle(Box<Shuffle>),
     WarpWide(Box<WarpWide>),
     ActiveMask(u16),
     /// `%clock` and the like: destination plane, and whether it is a long.
-    Clock {
-        d: u16,
-        long: bool,
-        high: bool,
-    },
+    Clock { d: u16, long: bool, high: bool },
     Barrier(Box<Barrier>),
     /// `bar.warp.sync`: word plane of the member mask.
     WarpBarrier(u16),
-    Branch {
-        target: u32,
-        reconverge: u32,
-    },
+    Branch { target: u32, reconverge: u32 },
     Exit,
     Trap,
 }
@@ -277,6 +268,7 @@ pub(crate) struct Planes {
     pub preds: u16,
     pub word_constants: Vec<(u16, u32)>,
     pub long_constants: Vec<(u16, u64)>,
+    pub pred_constants: Vec<(u16, bool)>,
     pub word_specials: Vec<(u16, Special)>,
     /// Long plane, index into the kernel's list of variables, offset.
     pub globals: Vec<(u16, u32, i64)>,

@@ -102,14 +102,13 @@ fn undeclared(line: u32, word: &str) -> LoadError {
 
 /// `+n`, `-n` or `+-n`, if there is one.
 fn offset(cursor: &mut Cursor<'_>) -> Result<i64, LoadError> {
-    let mut negative = false;
-    if cursor.accept('-') {
-        negative = true;
+    let negative = if cursor.accept('-') {
+        true
     } else if cursor.accept('+') {
-        negative = cursor.accept('-');
+        cursor.accept('-')
     } else {
         return Ok(0);
-    }
+    };
     let token = cursor.peek();
     let value = i64::try_from(cursor.int()?).map_err(|_| LoadError::new(token.line, token.text(), "offset too large"))?;
     Ok(if negative { -value } else { value })

@@ -19,7 +19,14 @@ pub struct Device {
 pub fn device(settings: &[(&str, &str)]) -> Device {
     static ONE: Mutex<()> = Mutex::new(());
     let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let defaults = [("CUDA_EMU_DEVICE", "A100"), ("CUDA_EMU_CHECK", "fail"), ("CUDA_EMU_STREAMS", "eager")];
+    let defaults = [
+        ("CUDA_EMU_REPORT", ""),
+        ("CUDA_EMU_MEMORY", ""),
+        ("CUDA_EMU_PTX", ""),
+        ("CUDA_EMU_DEVICE", "A100"),
+        ("CUDA_EMU_CHECK", "fail"),
+        ("CUDA_EMU_STREAMS", "eager"),
+    ];
     let installed = install(&[&defaults[..], settings].concat()).unwrap();
     installed.take_report();
     let context = CudaContext::new_non_primary(0, 0).unwrap();

@@ -38,7 +38,8 @@ fn stale_and_invented_handles() {
         assert_eq!(launched, invalid);
     }
     let findings = device.findings();
-    assert_eq!(findings.len(), 7, "{findings:#?}");
+    // The same words twice are one finding, counted.
+    assert_eq!(findings.len(), 6, "{findings:#?}");
     assert!(findings.iter().all(|(kind, _)| kind == "invalid_call"));
 }
 
@@ -88,7 +89,7 @@ fn leaks_are_reported_at_the_end() {
     let stream = device.context.default_stream();
     stream.alloc_zeros::<u8>(100).unwrap().leak();
     // SAFETY: never used.
-    std::mem::forget(unsafe { result::malloc_host(4096, 0) }.unwrap());
+    let _pinned = unsafe { result::malloc_host(4096, 0) }.unwrap();
     result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).unwrap();
     drop(stream);
     let findings = device.findings();
@@ -133,12 +134,7 @@ fn what_a_capture_forbids() {
     spoil(local, unsupported, |device, _| code(device.context.default_stream().alloc_zeros::<u8>(4)));
     spoil(Mode::CU_STREAM_CAPTURE_MODE_RELAXED, unsupported, |_, stream| {
         // Relaxed captures allow the allocation, but not the copy from pageable memory.
-        let mut a = stream
-            .null::<u8>()
-            .err()
-            .map(|_| ())
-            .map(|()| stream.context().default_stream().alloc_zeros::<u8>(4).unwrap())
-            .unwrap();
+        let mut a = stream.context().default_stream().alloc_zeros::<u8>(4).unwrap();
         code(stream.memcpy_htod(&[1u8; 4], &mut a))
     });
     spoil(global, unsupported, |device, _| {

@@ -7,7 +7,7 @@ use crate::report::InstructionClass;
 
 use super::{Decoded, Decoder, Opcode};
 
-impl<'a> Decoder<'_, 'a> {
+impl<'a> Decoder<'a> {
     pub(super) fn control(&mut self, s: &Statement<'a>, opcode: &mut Opcode<'a>) -> Decoded {
         let (op, class) = match s.opcode {
             "bra" | "bra.uni" => {
@@ -35,10 +35,9 @@ impl<'a> Decoder<'_, 'a> {
         Ok(())
     }
 
-    fn barrier(&mut self, s: &Statement<'a>, opcode: &mut Opcode<'a>) -> Decoded {
-        // `barrier` without `.aligned` may be reached by parts of a warp; `bar` is `barrier.aligned`.
+    fn barrier(&mut self, s: &Statement<'a>, _opcode: &mut Opcode<'a>) -> Decoded {
+        // `barrier` without `.aligned` may be reached by parts of a warp, which no compiler output here does: it is held to the same rule.
         let mut words: Vec<&str> = s.opcode.split('.').skip(1).collect();
-        let aligned = opcode.base == "bar" || words.contains(&"aligned");
         words.retain(|w| *w != "cta" && *w != "aligned");
         let (kind, reduction) = match words[..] {
             ["sync"] => (BarrierKind::Sync, false),
@@ -66,7 +65,7 @@ impl<'a> Decoder<'_, 'a> {
             return Err(LoadError::new(s.line, s.opcode, "arrive needs a number of threads"));
         }
         let (a, negated) = pred.unwrap_or((NONE, false));
-        let op = Barrier { kind, id, threads, a, negated, d, aligned };
+        let op = Barrier { kind, id, threads, a, negated, d };
         self.push(s, Op::Barrier(Box::new(op)), InstructionClass::Barrier, 0);
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::report::InstructionClass;
 
 use super::{Decoded, Decoder, Opcode};
 
-impl<'a> Decoder<'_, 'a> {
+impl<'a> Decoder<'a> {
     pub(super) fn matrix(&mut self, s: &Statement<'a>, opcode: &mut Opcode<'a>) -> Decoded {
         if !opcode.take("sync") || !opcode.take("aligned") {
             return self.unknown(s);
@@ -74,11 +74,7 @@ impl<'a> Decoder<'_, 'a> {
             one => std::slice::from_ref(one),
         };
         if parts.len() != planes.len() {
-            return Err(LoadError::new(
-                s.line,
-                s.opcode,
-                format!("{} registers in an operand, expected {}", parts.len(), planes.len()),
-            ));
+            return Err(LoadError::new(s.line, s.opcode, format!("{} registers in an operand, expected {}", parts.len(), planes.len())));
         }
         for (plane, part) in planes.iter_mut().zip(parts) {
             *plane = if write { self.destination(s, part, Slot::Word)? } else { self.source(s, part, Slot::Word)? };

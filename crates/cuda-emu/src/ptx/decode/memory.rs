@@ -11,26 +11,8 @@ use super::{Decoded, Decoder, Opcode};
 fn is_hint(name: &str) -> bool {
     matches!(
         name,
-        "volatile"
-            | "relaxed"
-            | "acquire"
-            | "release"
-            | "acq_rel"
-            | "weak"
-            | "cta"
-            | "gpu"
-            | "sys"
-            | "cluster"
-            | "ca"
-            | "cg"
-            | "cs"
-            | "lu"
-            | "cv"
-            | "wb"
-            | "wt"
-            | "L1::evict_last"
-            | "L1::no_allocate"
-            | "L1::evict_first"
+        "volatile" | "relaxed" | "acquire" | "release" | "acq_rel" | "weak" | "cta" | "gpu" | "sys" | "cluster" | "ca" | "cg" | "cs" | "lu" | "cv"
+            | "wb" | "wt" | "L1::evict_last" | "L1::no_allocate" | "L1::evict_first"
     ) || name.starts_with("L2::")
         || name.starts_with("L1::")
 }
@@ -46,7 +28,7 @@ fn space(name: &str) -> Option<Space> {
     })
 }
 
-impl<'a> Decoder<'_, 'a> {
+impl<'a> Decoder<'a> {
     pub(super) fn memory(&mut self, s: &Statement<'a>, opcode: &mut Opcode<'a>) -> Decoded {
         match opcode.base {
             "ld" | "ldu" => self.access(s, opcode, true),
@@ -131,8 +113,7 @@ impl<'a> Decoder<'_, 'a> {
             };
         }
         let address = self.address(s, address, space)?;
-        let access =
-            Access { space, address, bytes, count: parts.len() as u8, signed: opcode.kind.starts_with('s'), regs, slot, strong };
+        let access = Access { space, address, bytes, count: parts.len() as u8, signed: opcode.kind.starts_with('s'), regs, slot, strong };
         let class = match (space, load) {
             (Space::Global | Space::Generic, true) => InstructionClass::LoadGlobal,
             (Space::Global | Space::Generic, false) => InstructionClass::StoreGlobal,
@@ -207,16 +188,13 @@ impl<'a> Decoder<'_, 'a> {
     fn copy_async(&mut self, s: &Statement<'a>, opcode: &mut Opcode<'a>) -> Decoded {
         let op = match (&opcode.mods[..], opcode.kind) {
             (["async"], "commit_group") => Op::CopyCommit,
-            (["async"], "wait_all") => Op::CopyWait(u32::MAX),
+            (["async"], "wait_all") => Op::CopyWait(None),
             (["async"], "wait_group") => {
-                let [Operand::Int(groups)] = self.operands(s)? else {
-                    return self.error(s, "the number of groups must be a constant");
-                };
-                Op::CopyWait(u32::try_from(*groups).unwrap_or(u32::MAX - 1).min(u32::MAX - 1))
+                let [Operand::Int(groups)] = self.operands(s)? else { return self.error(s, "the number of groups must be a constant") };
+                Op::CopyWait(Some(u32::try_from(*groups).unwrap_or(u32::MAX)))
             }
             (["async", "ca" | "cg", "shared" | "shared::cta", rest @ ..], last)
-                if (rest.contains(&"global") || last == "global")
-                    && rest.iter().chain([&last]).all(|m| *m == "global" || is_hint(m)) =>
+                if (rest.contains(&"global") || last == "global") && rest.iter().chain([&last]).all(|m| *m == "global" || is_hint(m)) =>
             {
                 let [shared, global, Operand::Int(bytes), rest @ ..] = s.operands.as_slice() else {
                     return self.error(s, "the size must be a constant");

@@ -23,7 +23,6 @@ use super::syntax::{Body, Operand, Place, Slot, Special, Statement};
 pub(crate) fn decode(name: &str, body: &Body<'_>, globals: Vec<String>) -> Result<Kernel, LoadError> {
     let dynamic_start = body.shared.next_multiple_of(body.dynamic_align.max(1));
     let mut decoder = Decoder {
-        body,
         planes: Planes { words: body.words, longs: body.longs, preds: body.preds, ..Planes::default() },
         words: HashMap::new(),
         longs: HashMap::new(),
@@ -63,8 +62,7 @@ pub(crate) fn decode(name: &str, body: &Body<'_>, globals: Vec<String>) -> Resul
     })
 }
 
-struct Decoder<'b, 'a> {
-    body: &'b Body<'a>,
+struct Decoder<'a> {
     planes: Planes,
     words: HashMap<u32, u16>,
     longs: HashMap<u64, u16>,
@@ -110,14 +108,12 @@ impl<'a> Opcode<'a> {
 
 type Decoded = Result<(), LoadError>;
 
-impl<'a> Decoder<'_, 'a> {
+impl<'a> Decoder<'a> {
     fn statement(&mut self, s: &Statement<'a>) -> Decoded {
         let mut opcode = Opcode::new(s.opcode);
         match opcode.base {
-            "bra" | "ret" | "exit" | "trap" | "brkpt" | "bar" | "barrier" | "membar" | "fence" | "nanosleep"
-            | "griddepcontrol" | "prefetch" | "prefetchu" | "pmevent" | "applypriority" | "discard" => {
-                self.control(s, &mut opcode)
-            }
+            "bra" | "ret" | "exit" | "trap" | "brkpt" | "bar" | "barrier" | "membar" | "fence" | "nanosleep" | "griddepcontrol"
+            | "prefetch" | "prefetchu" | "pmevent" | "applypriority" | "discard" => self.control(s, &mut opcode),
             "shfl" | "vote" | "match" | "redux" | "activemask" => self.warp(s, &mut opcode),
             "ldmatrix" | "mma" => self.matrix(s, &mut opcode),
             "ld" | "ldu" | "st" | "atom" | "red" | "cp" => self.memory(s, &mut opcode),
@@ -160,6 +156,11 @@ impl<'a> Decoder<'_, 'a> {
                 Ok(v) if v >= i64::from(i32::MIN) && v <= i64::from(u32::MAX) => self.word(s, *value as u32),
                 _ => self.error(s, "constant does not fit 32 bits"),
             },
+            (Operand::Int(value), Slot::Pred) => {
+                let plane = self.scratch(s, Slot::Pred)?;
+                self.planes.pred_constants.push((plane, *value != 0));
+                Ok(plane)
+            }
             (Operand::Int(value), Slot::Long) => self.long(s, *value),
             (Operand::Single(bits), Slot::Word) => self.word(s, *bits),
             (Operand::Double(bits), Slot::Word) => self.word(s, (f64::from_bits(*bits) as f32).to_bits()),

@@ -7,7 +7,7 @@ use crate::report::InstructionClass;
 
 use super::{Decoded, Decoder, Opcode};
 
-impl<'a> Decoder<'_, 'a> {
+impl<'a> Decoder<'a> {
     pub(super) fn moves(&mut self, s: &Statement<'a>, opcode: &mut Opcode<'a>) -> Decoded {
         if opcode.base == "cvta" {
             return self.address_conversion(s, opcode);

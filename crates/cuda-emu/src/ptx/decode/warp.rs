@@ -6,7 +6,7 @@ use crate::report::InstructionClass;
 
 use super::{Decoded, Decoder, Opcode};
 
-impl<'a> Decoder<'_, 'a> {
+impl<'a> Decoder<'a> {
     pub(super) fn warp(&mut self, s: &Statement<'a>, opcode: &mut Opcode<'a>) -> Decoded {
         let op = match opcode.base {
             "activemask" if s.opcode == "activemask.b32" => {

@@ -36,6 +36,17 @@ __device__ inline void f32x2_from_f16x2(unsigned pair, float& low, float& high) 
     high = f32_from_f16((unsigned short)(pair >> 16));
 }
 
+// ---- arithmetic --------------------------------------------------------------------------------------------------------
+
+#if __CUDA_ARCH__ >= 800
+// The larger of two, for each half; NaN if one of them is NaN.
+__device__ inline unsigned max_nan_f16x2(unsigned a, unsigned b) {
+    unsigned larger;
+    asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(larger) : "r"(a), "r"(b));
+    return larger;
+}
+#endif
+
 // ---- shared memory -----------------------------------------------------------------------------------------------------
 
 // Address inside the block's shared memory, which cp.async and ldmatrix take.

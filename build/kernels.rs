@@ -1,0 +1,77 @@
+//! The build of the kernels: find the compiler, compile what changed, write the table that `src/cuda/modules.rs` includes.
+
+#[path = "compile.rs"]
+mod compile;
+#[path = "find.rs"]
+mod find;
+#[path = "nvrtc.rs"]
+mod nvrtc;
+#[path = "targets.rs"]
+mod targets;
+#[path = "../src/cuda/variants.rs"]
+#[allow(dead_code)] // the launchers use the rest
+mod variants;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs, process};
+
+use compile::Compiled;
+use targets::Target;
+
+const WAYS_OUT: &str = "install it with `pip install nvidia-cuda-nvrtc-cu12`, or name the library's file or folder in CAMSHAFT_NVRTC, \
+                        then build again";
+
+pub fn main() {
+    for path in ["build", "kernels", "src/cuda/variants.rs"] {
+        println!("cargo:rerun-if-changed={path}");
+    }
+    for name in ["CAMSHAFT_CUDA_ARCHS", "CAMSHAFT_REQUIRE_CUDA"].iter().chain(find::VARIABLES) {
+        println!("cargo:rerun-if-env-changed={name}");
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let found = find::nvrtc();
+    let table = match &found {
+        Ok(nvrtc) => {
+            let targets = targets::all().unwrap_or_else(|why| fail(&why));
+            let folder = out.join("kernels");
+            let compiled = compile::all(nvrtc, &variants::units(), &targets, &folder).unwrap_or_else(|log| fail(&log));
+            table(&compiled, &format!("NVRTC {} ({})", nvrtc.version(), nvrtc.path().display()))
+        }
+        Err(find::Missing::Asked(why)) => fail(why),
+        Err(find::Missing::Looked(places)) => {
+            let why = format!("no NVRTC, the CUDA compiler library, was found in: {}; {WAYS_OUT}", places.join(", "));
+            if env::var_os("CAMSHAFT_REQUIRE_CUDA").is_some_and(|value| value != "0" && !value.is_empty()) {
+                fail(&format!("{why} (CAMSHAFT_REQUIRE_CUDA is set)"));
+            }
+            println!("cargo:warning=built without CUDA kernels: {why}");
+            table(&[], "").replace("MISSING: &str = \"\"", &format!("MISSING: &str = {why:?}"))
+        }
+    };
+    let path = out.join("kernels.rs");
+    write_if_changed(&path, table.as_bytes()).unwrap_or_else(|error| fail(&format!("{}: {error}", path.display())));
+}
+
+/// The Rust source that `src/cuda/modules.rs` includes.
+fn table(compiled: &[Compiled], compiler: &str) -> String {
+    let mut source = String::from("// Written by build.rs.\n");
+    let _ = writeln!(source, "const COMPILER: &str = {compiler:?};\nconst MISSING: &str = \"\";\nconst IMAGES: &[Image] = &[");
+    for Compiled { unit, target, path } in compiled {
+        let target = match target {
+            Target::Ptx(capability) => format!("Target::Ptx({capability})"),
+            Target::Cubin(capability) => format!("Target::Cubin({capability})"),
+        };
+        let _ = writeln!(source, "    Image {{ unit: {unit:?}, target: {target}, bytes: include_bytes!({path:?}) }},");
+    }
+    source + "];\n"
+}
+
+fn write_if_changed(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if fs::read(path).is_ok_and(|old| old == bytes) { Ok(()) } else { fs::write(path, bytes) }
+}
+
+/// Ends the build with `why` as it is: cargo shows it.
+fn fail(why: &str) -> ! {
+    eprintln!("{why}");
+    process::exit(1);
+}

@@ -1,0 +1,1 @@
+//! What a kernel must not do: uninitialised reads, races, misused barriers and asynchronous copies.

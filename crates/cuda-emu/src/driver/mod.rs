@@ -1,0 +1,1 @@
+//! The CUDA driver interface: the functions that cudarc looks up in libcuda.

@@ -1,0 +1,1 @@
+//! What device is played: limits and names.

@@ -1,0 +1,359 @@
+// Class activation maps and their bilinear enlargement in one pass (Zhou et al. 2016, eq. 2).
+//   raw[n,m,y,x] = sum_c x[n,y,x,c] * w[class(n,m),c]          class(n,m) = classes[n*class_stride + m], read on the device
+//   shown        = normalise(enlarge(raw[n,m]))                [out_h, out_w], half-pixel centres, edges clamped
+//   x f32 or f16 NHWC   w the same type [K, C]   classes i32   16-byte aligned, C % VEC == 0 (4 for f32, 8 for f16)
+//   raw f32 [N, M, h, w]   range f32 [N, M, 2]: least and greatest enlarged value, both NaN if a value is not finite
+//   cam_upsample_{f32,f16}_{f32,f16,u8}: shown [N, M, out_h, out_w]; u8 is trunc(256 v) within 0..255, a colormap's entry
+//   cam_overlay_{f32,f16}: u8 RGB [N, M, out_h, out_w, 3], the colour of that entry over the crop u8 [N, out_h, out_w, 3]:
+//     trunc(crop*(1-alpha) + table[entry]*alpha + 0.5), table u8 [256, 3]; 4-byte aligned
+//   grid (SLICES, M, N)   block (THREADS, 1, 1)   smem 16*ceil(h*w/4) + max(4*C, 8*out_h) bytes
+//   A block computes the whole map and its range and then writes one of SLICES bands of rows: at small batches more SMs write,
+//   for the price of the sum and the range computed again.
+//   f32 accumulation in a fixed order. Enlarging and blending are the CPU's operations in its order, unfused. The normalisation
+//   (v - min) / (max - min) carries its rounding errors along, so that it agrees with f64 arithmetic rounded to f32.
+//   byte floor of a block: features of an image once, weights of a class once, in 16-byte loads; outputs once; crop once
+#include "elements.cuh"
+
+struct CamUpsampleParams {
+    int h, w, c;
+    int out_h, out_w;
+    int class_stride; // from one image's classes to the next one's; 0 where all images share them
+    int normalisation;
+    float alpha; // of the overlay
+};
+static_assert(sizeof(CamUpsampleParams) == 32, "the host's twin has 32 bytes");
+
+enum Normalisation { NONE = 0, MIN_MAX = 1, RELU_MIN_MAX = 2 };
+
+constexpr int THREADS = WARPS * 32;
+constexpr int CELLS = 4; // of one warp at a time: that many 16-byte loads of each lane are in flight
+constexpr int QUAD = 4;  // neighbouring pixels of one thread
+
+// Where a row lies between two rows of the map.
+struct RowTap {
+    int low;
+    float weight; // of the row after `low`
+};
+
+extern __shared__ float4 dynamic_smem[];
+
+struct Smem {
+    float* cells;    // [h, w]
+    float4* weights; // [VEC/4][C/VEC]: the lanes of a warp read neighbouring float4
+    RowTap* rows;    // [out_h], in the place of the weights once those are used
+
+    __device__ explicit Smem(int cells_count) {
+        cells = reinterpret_cast<float*>(dynamic_smem);
+        weights = dynamic_smem + ceil_div(cells_count, 4);
+        rows = reinterpret_cast<RowTap*>(weights);
+    }
+};
+
+// The weighted sum of every cell into smem.cells.
+template <typename T, int VEC>
+__device__ __forceinline__ void weighted_sum(const T* __restrict__ x, const T* __restrict__ w, int cells, int c, const Smem& smem) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, chunks = c / VEC;
+    for (int chunk = threadIdx.x; chunk < chunks; chunk += THREADS) {
+        const Pack<T, VEC> weights = Pack<T, VEC>::load(w + chunk * VEC);
+        #pragma unroll
+        for (int part = 0; part < VEC / 4; ++part)
+            smem.weights[part * chunks + chunk] = make_float4(weights.get(part * 4), weights.get(part * 4 + 1),
+                                                              weights.get(part * 4 + 2), weights.get(part * 4 + 3));
+    }
+    __syncthreads(); // the weights are there
+
+    for (int first = warp; first < cells; first += WARPS * CELLS) {
+        float sums[CELLS] = {};
+        for (int chunk = lane; chunk < chunks; chunk += 32) {
+            Pack<T, VEC> features[CELLS];
+            #pragma unroll
+            for (int i = 0; i < CELLS; ++i) // past the last cell it is read again and not stored: no branch in the loop
+                features[i] = Pack<T, VEC>::load(x + (size_t)min(first + i * WARPS, cells - 1) * c + chunk * VEC);
+            #pragma unroll
+            for (int part = 0; part < VEC / 4; ++part) {
+                const float4 weights = smem.weights[part * chunks + chunk];
+                #pragma unroll
+                for (int i = 0; i < CELLS; ++i) {
+                    sums[i] = fmaf(features[i].get(part * 4), weights.x, sums[i]);
+                    sums[i] = fmaf(features[i].get(part * 4 + 1), weights.y, sums[i]);
+                    sums[i] = fmaf(features[i].get(part * 4 + 2), weights.z, sums[i]);
+                    sums[i] = fmaf(features[i].get(part * 4 + 3), weights.w, sums[i]);
+                }
+            }
+        }
+        #pragma unroll
+        for (int i = 0; i < CELLS; ++i) {
+            const float total = warp_sum(sums[i]);
+            if (lane == 0 && first + i * WARPS < cells) smem.cells[first + i * WARPS] = total;
+        }
+    }
+}
+
+// The two cells that position `at` of `outputs` lies between, and the weight of the second, in exact integers: the centre of the
+// position is (2 at + 1) cells / (2 outputs) - 1/2.
+__device__ __forceinline__ RowTap tap(int at, int outputs, int cells) {
+    const long long position = max((2ll * at + 1) * cells - outputs, 0ll);
+    const int low = (int)(position / (2ll * outputs));
+    if (low >= cells - 1) return {cells - 1, 0.f};
+    return {low, __fdiv_rn((float)(int)(position - 2ll * outputs * low), (float)(2 * outputs))};
+}
+
+// As the CPU mixes: two products and a sum, each rounded. A fused multiply-add would round once less.
+__device__ __forceinline__ float mix(float weight, float low, float high) {
+    return __fadd_rn(__fmul_rn(1.f - weight, low), __fmul_rn(weight, high));
+}
+
+// Calls `visit(y, x, values)` for the quads of the rows from `y0` up to `y1`: x is a multiple of QUAD, values past the last
+// column repeat it.
+template <typename Visit>
+__device__ __forceinline__ void for_each_quad(const CamUpsampleParams& params, const Smem& smem, int y0, int y1, Visit&& visit) {
+    const int quads = ceil_div(params.out_w, QUAD);
+    const int bands = max(THREADS / quads, 1); // each a run of rows, so that a thread keeps its four corners for many rows
+    const int rows = ceil_div(y1 - y0, bands);
+    for (int unit = threadIdx.x; unit < quads * bands; unit += THREADS) {
+        const int x = unit % quads * QUAD, band = unit / quads;
+        int low[QUAD], high[QUAD];
+        float across[QUAD];
+        #pragma unroll
+        for (int i = 0; i < QUAD; ++i) {
+            const RowTap column = tap(min(x + i, params.out_w - 1), params.out_w, params.w);
+            low[i] = column.low;
+            high[i] = min(column.low + 1, params.w - 1);
+            across[i] = column.weight;
+        }
+        int held = -1; // the row of the map that `top` holds
+        float top[QUAD][2], bottom[QUAD][2];
+        const int end = min(y0 + (band + 1) * rows, y1);
+        for (int y = y0 + band * rows; y < end; ++y) {
+            const RowTap row = smem.rows[y];
+            if (row.low != held) {
+                held = row.low;
+                const float* upper = smem.cells + row.low * params.w;
+                const float* lower = smem.cells + min(row.low + 1, params.h - 1) * params.w;
+                #pragma unroll
+                for (int i = 0; i < QUAD; ++i) {
+                    top[i][0] = upper[low[i]];
+                    top[i][1] = upper[high[i]];
+                    bottom[i][0] = lower[low[i]];
+                    bottom[i][1] = lower[high[i]];
+                }
+            }
+            float values[QUAD];
+            #pragma unroll
+            for (int i = 0; i < QUAD; ++i)
+                values[i] = mix(across[i], mix(row.weight, top[i][0], bottom[i][0]), mix(row.weight, top[i][1], bottom[i][1]));
+            visit(y, x, values);
+        }
+    }
+}
+
+// Least and greatest enlarged value, or two NaN if a cell or an enlarged value is not finite; the same in every thread.
+__device__ __forceinline__ float2 range_of(const CamUpsampleParams& params, const Smem& smem) {
+    __shared__ float2 partial[WARPS];
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    // fminf and fmaxf drop NaN, which is why `poison` exists: 0 * v is NaN for every v that is not finite, and it stays.
+    float least = infinity(), greatest = -infinity(), poison = 0.f;
+    for (int i = threadIdx.x; i < params.h * params.w; i += THREADS) poison = fmaf(smem.cells[i], 0.f, poison);
+    for_each_quad(params, smem, 0, params.out_h, [&](int, int, const float(&values)[QUAD]) {
+        #pragma unroll
+        for (int i = 0; i < QUAD; ++i) {
+            least = fminf(least, values[i]);
+            greatest = fmaxf(greatest, values[i]);
+            poison = fmaf(values[i], 0.f, poison);
+        }
+    });
+    least = warp_min(least + poison);
+    greatest = warp_max(greatest + poison);
+    if (lane == 0) partial[warp] = make_float2(least, greatest);
+    __syncthreads(); // every warp's part is there
+    #pragma unroll
+    for (int i = 0; i < WARPS; ++i) {
+        least = min_nan(least, partial[i].x);
+        greatest = max_nan(greatest, partial[i].y);
+    }
+    return make_float2(least, greatest);
+}
+
+// (v - low) / (high - low) as if in f64. Everything is first scaled by a power of two, which is exact, so that no finite range
+// overflows or is lost below the normal numbers; sums and the quotient then carry what rounding cut off.
+struct Scale {
+    bool leave, relu, flat;
+    float factor, low, span, span_rest, reciprocal;
+
+    __device__ Scale(int normalisation, float2 range) {
+        leave = normalisation == NONE;
+        relu = normalisation == RELU_MIN_MAX;
+        const float least = clip(range.x), greatest = clip(range.y);
+        const int exponent = (int)(__float_as_uint(fmaxf(fabsf(least), fabsf(greatest))) >> 23) - 127;
+        factor = __uint_as_float((unsigned)(min(max(-exponent, -126), 127) + 127) << 23);
+        low = __fmul_rn(least, factor);
+        span = exact_difference(__fmul_rn(greatest, factor), low, span_rest);
+        flat = span == 0.f;
+        reciprocal = __frcp_rn(span);
+    }
+
+    __device__ __forceinline__ float clip(float v) const { return relu && v < 0.f ? 0.f : v; }
+
+    // a - b rounded, and what the rounding cut off (Knuth's two-sum).
+    static __device__ __forceinline__ float exact_difference(float a, float b, float& rest) {
+        const float difference = __fsub_rn(a, b);
+        const float part = __fsub_rn(difference, a);
+        rest = __fsub_rn(__fsub_rn(a, __fsub_rn(difference, part)), __fadd_rn(b, part));
+        return difference;
+    }
+
+    __device__ __forceinline__ float operator()(float v) const {
+        if (leave) return v;
+        if (flat) return 0.f;
+        float rest;
+        const float difference = exact_difference(__fmul_rn(clip(v), factor), low, rest);
+        const float quotient = __fmul_rn(difference, reciprocal);
+        const float remainder = fmaf(-quotient, span, difference) + fmaf(-quotient, span_rest, rest);
+        return fmaf(remainder, reciprocal, quotient);
+    }
+};
+
+// Entry of a colormap: trunc(256 v), the ends for values beyond them. NaN gives 0; `range` tells of it.
+__device__ __forceinline__ unsigned entry(float v) { return (unsigned)min(max(__float2int_rz(v * 256.f), 0), 255); }
+
+// What is written for the quad at pixel `at` of the image; the first `count` values are inside it. `whole` says that all quads
+// are full, and so aligned.
+struct F32Out {
+    float* out;
+    __device__ void start(const CamUpsampleParams&) {}
+    __device__ __forceinline__ void operator()(size_t map, size_t, size_t at, const float (&v)[QUAD], bool whole, int count) const {
+        float* to = out + map + at;
+        if (whole) *reinterpret_cast<float4*>(to) = make_float4(v[0], v[1], v[2], v[3]);
+        else for (int i = 0; i < QUAD; ++i) if (i < count) to[i] = v[i];
+    }
+};
+
+struct F16Out {
+    f16* out;
+    __device__ void start(const CamUpsampleParams&) {}
+    __device__ __forceinline__ void operator()(size_t map, size_t, size_t at, const float (&v)[QUAD], bool whole, int count) const {
+        f16* to = out + map + at;
+        if (whole) *reinterpret_cast<uint2*>(to) = make_uint2(ptx::f16x2_from_f32(v[0], v[1]), ptx::f16x2_from_f32(v[2], v[3]));
+        else for (int i = 0; i < QUAD; ++i) if (i < count) to[i].bits = ptx::f16_from_f32(v[i]);
+    }
+};
+
+struct U8Out {
+    unsigned char* out;
+    __device__ void start(const CamUpsampleParams&) {}
+    __device__ __forceinline__ void operator()(size_t map, size_t, size_t at, const float (&v)[QUAD], bool whole, int count) const {
+        unsigned char* to = out + map + at;
+        if (whole) *reinterpret_cast<unsigned*>(to) = entry(v[0]) | entry(v[1]) << 8 | entry(v[2]) << 16 | entry(v[3]) << 24;
+        else for (int i = 0; i < QUAD; ++i) if (i < count) to[i] = (unsigned char)entry(v[i]);
+    }
+};
+
+struct OverlayOut {
+    unsigned char* out;
+    const unsigned char* crop;
+    const unsigned char* table;
+    float alpha;
+    unsigned* colors; // [256] in shared memory: one read for three channels
+
+    __device__ void start(const CamUpsampleParams& params) {
+        __shared__ unsigned packed[256];
+        static_assert(THREADS == 256, "one entry for each thread");
+        const unsigned char* color = table + threadIdx.x * 3;
+        packed[threadIdx.x] = color[0] | color[1] << 8 | color[2] << 16;
+        colors = packed;
+        alpha = params.alpha;
+    }
+
+    __device__ __forceinline__ unsigned blend(unsigned base, unsigned color) const {
+        const float sum = __fadd_rn(__fmul_rn((float)base, 1.f - alpha), __fmul_rn((float)color, alpha));
+        return (unsigned)__float2int_rz(__fadd_rn(sum, 0.5f)); // at most 255.5, never negative
+    }
+
+    __device__ __forceinline__ void operator()(size_t map, size_t image, size_t at, const float (&v)[QUAD], bool whole, int count) const {
+        const unsigned char* from = crop + (image + at) * 3;
+        unsigned char* to = out + (map + at) * 3;
+        unsigned bytes[QUAD * 3 / 4] = {};
+        if (whole) {
+            #pragma unroll
+            for (int i = 0; i < QUAD * 3 / 4; ++i) bytes[i] = __ldg(reinterpret_cast<const unsigned*>(from) + i);
+        } else {
+            #pragma unroll
+            for (int i = 0; i < QUAD * 3; ++i) if (i < count * 3) bytes[i / 4] |= (unsigned)__ldg(from + i) << (8 * (i % 4));
+        }
+        unsigned blended[QUAD * 3 / 4] = {};
+        #pragma unroll
+        for (int i = 0; i < QUAD; ++i) {
+            const unsigned color = colors[entry(v[i])];
+            #pragma unroll
+            for (int c = 0; c < 3; ++c) {
+                const int byte = i * 3 + c, shift = 8 * (byte % 4);
+                blended[byte / 4] |= blend(bytes[byte / 4] >> shift & 255u, color >> (8 * c) & 255u) << shift;
+            }
+        }
+        if (whole) {
+            #pragma unroll
+            for (int i = 0; i < QUAD * 3 / 4; ++i) reinterpret_cast<unsigned*>(to)[i] = blended[i];
+        } else {
+            #pragma unroll
+            for (int i = 0; i < QUAD * 3; ++i) if (i < count * 3) to[i] = (unsigned char)(blended[i / 4] >> (8 * (i % 4)));
+        }
+    }
+};
+
+template <typename T, int VEC, typename Out>
+__device__ __forceinline__ void cam_upsample(const T* __restrict__ x, const T* __restrict__ w, const int* __restrict__ classes,
+                                             float* __restrict__ raw, float2* __restrict__ range, Out out,
+                                             const CamUpsampleParams& params) {
+    const int cells = params.h * params.w;
+    const Smem smem(cells);
+    const size_t n = blockIdx.z, map = n * gridDim.y + blockIdx.y;
+    const int chosen = classes[n * params.class_stride + blockIdx.y];
+    out.start(params);
+    weighted_sum<T, VEC>(x + n * cells * params.c, w + (size_t)chosen * params.c, cells, params.c, smem);
+    __syncthreads(); // the cells are there, and nobody needs the weights any more
+    for (int y = threadIdx.x; y < params.out_h; y += THREADS) smem.rows[y] = tap(y, params.out_h, params.h);
+    if (blockIdx.x == 0)
+        for (int i = threadIdx.x; i < cells; i += THREADS) raw[map * cells + i] = smem.cells[i];
+    __syncthreads(); // the taps are there
+
+    const float2 extremes = range_of(params, smem);
+    if (blockIdx.x == 0 && threadIdx.x == 0) range[map] = extremes;
+    const Scale scale(params.normalisation, extremes);
+
+    const int rows = ceil_div(params.out_h, gridDim.x);
+    const int y0 = blockIdx.x * rows, y1 = min(y0 + rows, params.out_h);
+    const size_t pixels = (size_t)params.out_h * params.out_w;
+    const bool whole = params.out_w % QUAD == 0;
+    for_each_quad(params, smem, y0, y1, [&](int y, int at_x, const float(&values)[QUAD]) {
+        float shown[QUAD];
+        #pragma unroll
+        for (int i = 0; i < QUAD; ++i) shown[i] = scale(values[i]);
+        out(map * pixels, n * pixels, (size_t)y * params.out_w + at_x, shown, whole, params.out_w - at_x);
+    });
+}
+
+#define CAM_UPSAMPLE(NAME, T, VEC, OUT, OUT_T)                                                                          \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                               \
+        NAME(const T* __restrict__ x, const T* __restrict__ w, const int* __restrict__ classes,                         \
+             float* __restrict__ raw, float2* __restrict__ range, OUT_T* __restrict__ shown,                            \
+             const CamUpsampleParams params) {                                                                          \
+        cam_upsample<T, VEC>(x, w, classes, raw, range, OUT{shown}, params);                                            \
+    }
+
+#define CAM_OVERLAY(NAME, T, VEC)                                                                                       \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                               \
+        NAME(const T* __restrict__ x, const T* __restrict__ w, const int* __restrict__ classes,                         \
+             float* __restrict__ raw, float2* __restrict__ range, const unsigned char* __restrict__ crop,               \
+             const unsigned char* __restrict__ table, unsigned char* __restrict__ overlay,                              \
+             const CamUpsampleParams params) {                                                                          \
+        cam_upsample<T, VEC>(x, w, classes, raw, range, OverlayOut{overlay, crop, table, 0.f, nullptr}, params);        \
+    }
+
+CAM_UPSAMPLE(cam_upsample_f32_f32, float, 4, F32Out, float)
+CAM_UPSAMPLE(cam_upsample_f32_f16, float, 4, F16Out, f16)
+CAM_UPSAMPLE(cam_upsample_f32_u8, float, 4, U8Out, unsigned char)
+CAM_OVERLAY(cam_overlay_f32, float, 4)
+CAM_UPSAMPLE(cam_upsample_f16_f32, f16, 8, F32Out, float)
+CAM_UPSAMPLE(cam_upsample_f16_f16, f16, 8, F16Out, f16)
+CAM_UPSAMPLE(cam_upsample_f16_u8, f16, 8, U8Out, unsigned char)
+CAM_OVERLAY(cam_overlay_f16, f16, 8)

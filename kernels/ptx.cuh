@@ -1,0 +1,105 @@
+// Inline PTX, one wrapper per instruction. This file is also the list of special instructions that a software device must know.
+// Fragment layouts: `lane` is the thread's index in its warp, g = lane / 4 (0..7), t = lane % 4 (0..3).
+#pragma once
+
+namespace ptx {
+
+// ---- conversions -------------------------------------------------------------------------------------------------------
+
+__device__ inline float f32_from_f16(unsigned short bits) {
+    float v;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"(bits));
+    return v;
+}
+
+// Round to nearest even.
+__device__ inline unsigned short f16_from_f32(float v) {
+    unsigned short bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(v));
+    return bits;
+}
+
+// Two halves in one register; `low` lies at the lower address.
+__device__ inline unsigned f16x2_from_f32(float low, float high) {
+#if __CUDA_ARCH__ >= 800
+    unsigned pair;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low)); // the first source is the upper half
+    return pair;
+#else
+    return (unsigned)f16_from_f32(low) | (unsigned)f16_from_f32(high) << 16;
+#endif
+}
+
+// ---- arithmetic --------------------------------------------------------------------------------------------------------
+
+#if __CUDA_ARCH__ >= 800
+// The larger of two, for each half; NaN if one of them is NaN.
+__device__ inline unsigned max_nan_f16x2(unsigned a, unsigned b) {
+    unsigned larger;
+    asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(larger) : "r"(a), "r"(b));
+    return larger;
+}
+#endif
+
+// ---- shared memory -----------------------------------------------------------------------------------------------------
+
+// Address inside the block's shared memory, which cp.async and ldmatrix take.
+__device__ inline unsigned shared_address(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
+
+// Four 8x8 matrices of f16. Lane l gives the address of row l % 8 of matrix l / 8 (16 bytes each, 16-byte aligned).
+// Register m of lane l receives from matrix m, row g, the columns 2t and 2t + 1:
+//
+//              columns 0 1   2 3   4 5   6 7
+//      row 0          L0    L1    L2    L3
+//      row 1          L4    L5    L6    L7
+//      ...
+//      row 7          L28   L29   L30   L31
+__device__ inline void ldmatrix_x4(unsigned (&d)[4], unsigned address) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+                 : "r"(address)
+                 : "memory");
+}
+
+#if __CUDA_ARCH__ >= 800
+// Starts copying 16 bytes from global to shared memory past the registers and L1. With `valid` false nothing is read and the
+// 16 bytes become zero; `from` must still be a global address.
+__device__ inline void cp_async_16(unsigned to, const void* from, bool valid) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)),
+                 "r"(valid ? 16 : 0)
+                 : "memory");
+}
+
+// Closes the group of copies that this thread started since the last call; groups may be empty.
+__device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits until at most `Pending` of this thread's newest groups are unfinished. Other threads see the data after a barrier.
+template <int Pending>
+__device__ inline void cp_async_wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+}
+#endif
+
+// ---- tensor cores ------------------------------------------------------------------------------------------------------
+
+// d[16x8] += a[16xK] * b[Kx8], f16 inputs, f32 sums. Accumulator: d0 d1 = row g, columns 2t 2t+1; d2 d3 = row g + 8.
+//
+// K = 8:   a0 = row g, columns 2t 2t+1;  a1 = row g + 8;          b0 = rows 2t 2t+1 of column g
+// K = 16:  a0 a1 as above;  a2 a3 = the same rows, columns + 8;   b0 as above;  b1 = rows + 8
+//
+// so that one K = 16 is two K = 8, on (a0 a1, b0) and (a2 a3, b1).
+#if __CUDA_ARCH__ >= 800
+__device__ inline void mma_m16n8k16(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+#endif
+
+__device__ inline void mma_m16n8k8(float (&d)[4], unsigned a0, unsigned a1, unsigned b0) {
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a0), "r"(a1), "r"(b0));
+}
+
+} // namespace ptx

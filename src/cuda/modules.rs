@@ -1,0 +1,159 @@
+//! The embedded kernels, loaded into a context when they are first asked for.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use cudarc::driver::sys::{CUfunction_attribute_enum, CUresult};
+use cudarc::driver::{CudaContext, CudaFunction, CudaModule, DriverError};
+use cudarc::nvrtc::Ptx;
+
+use super::CudaError;
+
+/// One form of the code; capabilities are `10 * major + minor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    /// Intermediate code: the driver compiles it for any device of this capability or a later one.
+    Ptx(u32),
+    /// Machine code for devices of this major version and at least this minor one.
+    #[allow(dead_code)] // the build may make none
+    Cubin(u32),
+}
+
+struct Image {
+    unit: &'static str,
+    target: Target,
+    bytes: &'static [u8],
+}
+
+include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
+
+/// The compiler that made this build's kernels, or why there are none.
+pub fn compiler() -> Result<&'static str, CudaError> {
+    if MISSING.is_empty() { Ok(COMPILER) } else { Err(CudaError::NotBuilt { why: MISSING }) }
+}
+
+/// The kernels of one context.
+pub struct Modules {
+    context: Arc<CudaContext>,
+    capability: u32,
+    loaded: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
+}
+
+impl Modules {
+    /// Loads nothing yet.
+    ///
+    /// # Errors
+    /// [`CudaError::NotBuilt`] without kernels; [`CudaError::Driver`] if the device does not tell its capability.
+    pub fn new(context: Arc<CudaContext>) -> Result<Self, CudaError> {
+        compiler()?;
+        let (major, minor) = context.compute_capability()?;
+        let capability = u32::try_from(10 * major + minor).unwrap_or(0);
+        Ok(Self { context, capability, loaded: Mutex::default() })
+    }
+
+    /// The device's compute capability, `10 * major + minor`.
+    pub fn capability(&self) -> u32 {
+        self.capability
+    }
+
+    /// The context that the kernels are loaded into.
+    pub fn context(&self) -> &Arc<CudaContext> {
+        &self.context
+    }
+
+    /// Entry `entry` of compilation unit `unit`, allowed `shared_bytes` of dynamic shared memory per block.
+    ///
+    /// # Errors
+    /// [`CudaError::NoImage`] if the build holds nothing for this device, [`CudaError::Load`] if the driver refuses it.
+    pub fn function(&self, unit: &str, entry: &str, shared_bytes: u32) -> Result<CudaFunction, CudaError> {
+        let image = best(IMAGES, unit, self.capability)
+            .ok_or_else(|| CudaError::NoImage { unit: unit.to_owned(), capability: self.capability })?;
+        let fault = |source| CudaError::Load { unit: unit.to_owned(), source, advice: advice(&source, self.capability) };
+        let mut loaded = self.loaded.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let module = match loaded.get(image.unit) {
+            Some(module) => module.clone(),
+            None => {
+                let module = self.context.load_module(image.code()).map_err(fault)?;
+                loaded.insert(image.unit, module.clone());
+                module
+            }
+        };
+        let function = module.load_function(entry).map_err(fault)?;
+        if shared_bytes > STATIC_LIMIT {
+            let attribute = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function.set_attribute(attribute, shared_bytes as i32).map_err(fault)?;
+        }
+        Ok(function)
+    }
+}
+
+/// Shared memory that a block may have without being allowed more.
+const STATIC_LIMIT: u32 = 48 << 10;
+
+impl Image {
+    fn code(&self) -> Ptx {
+        match self.target {
+            Target::Cubin(_) => Ptx::from_binary(self.bytes.to_vec()),
+            // The compiler ends its text with NUL; cudarc adds one of its own.
+            Target::Ptx(_) => {
+                Ptx::from_src(String::from_utf8_lossy(self.bytes.strip_suffix(b"\0").unwrap_or(self.bytes)))
+            }
+        }
+    }
+}
+
+/// Machine code that fits, the newest first; else the newest intermediate code that the device is able to run.
+fn best<'a>(images: &'a [Image], unit: &str, capability: u32) -> Option<&'a Image> {
+    let rank = |image: &Image| match image.target {
+        Target::Cubin(made_for) => (made_for / 10 == capability / 10 && made_for <= capability).then_some((1, made_for)),
+        Target::Ptx(made_for) => (made_for <= capability).then_some((0, made_for)),
+    };
+    images.iter().filter(|image| image.unit == unit).filter_map(|image| Some((rank(image)?, image))).max_by_key(|&(rank, _)| rank).map(|(_, image)| image)
+}
+
+fn advice(error: &DriverError, capability: u32) -> String {
+    match error.0 {
+        CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION | CUresult::CUDA_ERROR_JIT_COMPILER_NOT_FOUND => format!(
+            "; the kernels were made by {COMPILER}, and this driver is older: update it to one of the same CUDA version, or build with \
+             CAMSHAFT_CUDA_ARCHS={capability}, which embeds machine code for this device"
+        ),
+        CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU => {
+            format!("; build with CAMSHAFT_CUDA_ARCHS={capability} on this machine")
+        }
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closest_image_is_chosen() {
+        let image = |unit, target| Image { unit, target, bytes: b"" };
+        let images = [
+            image("a", Target::Ptx(75)),
+            image("a", Target::Ptx(80)),
+            image("a", Target::Ptx(90)),
+            image("a", Target::Cubin(80)),
+            image("a", Target::Cubin(86)),
+            image("b", Target::Ptx(80)),
+        ];
+        let chosen = |unit, capability| best(&images, unit, capability).map(|image| image.target);
+        assert_eq!(chosen("a", 70), None);
+        assert_eq!(chosen("a", 75), Some(Target::Ptx(75)));
+        assert_eq!(chosen("a", 80), Some(Target::Cubin(80)));
+        assert_eq!(chosen("a", 86), Some(Target::Cubin(86)));
+        assert_eq!(chosen("a", 89), Some(Target::Cubin(86)));
+        assert_eq!(chosen("a", 90), Some(Target::Ptx(90)));
+        assert_eq!(chosen("a", 120), Some(Target::Ptx(90)));
+        assert_eq!(chosen("b", 75), None);
+        assert_eq!(chosen("c", 90), None);
+    }
+
+    #[test]
+    fn an_old_driver_gets_a_way_out() {
+        let advice = advice(&DriverError(CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION), 86);
+        assert!(advice.contains("CAMSHAFT_CUDA_ARCHS=86") && advice.contains("update"), "{advice}");
+    }
+}

@@ -1,0 +1,102 @@
+//! Every compilation unit of the kernels, with its tile numbers: `build.rs` compiles this table (the numbers become `-D`
+//! options), the launchers compute their grids from it, so that the two cannot drift apart.
+//!
+//! No dependency on the rest of the crate: the build script includes this file.
+
+/// One run of the compiler: a file of `kernels/`, its `-D` options, and the devices it is meant for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Name of the unit, unique in the table: the file's stem, and the variant's suffix where there are several.
+    pub name: String,
+    /// Source file's stem in `kernels/`.
+    pub stem: &'static str,
+    /// Macros.
+    pub defines: Vec<(&'static str, u32)>,
+    /// Compute capabilities that the unit is compiled for, as `10 * major + minor`, both ends included.
+    pub capabilities: (u32, u32),
+}
+
+/// Every device that is supported.
+const ALL: (u32, u32) = (75, u32::MAX);
+
+/// Kernels without variants.
+const PLAIN: &[&str] = &[];
+
+/// Tile of a matrix product: `BM x BN x BK` per block, `WM x WN` per warp, `STAGES` tiles in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// Rows (`gemm_m`) per block.
+    pub bm: u32,
+    /// Columns (`gemm_n`) per block.
+    pub bn: u32,
+    /// Depth (`gemm_k`) of a step of the main loop.
+    pub bk: u32,
+    /// Rows per warp.
+    pub wm: u32,
+    /// Columns per warp.
+    pub wn: u32,
+    /// Tiles in flight, the one in use included.
+    pub stages: u32,
+}
+
+impl Tile {
+    /// Threads per block.
+    pub const fn threads(&self) -> u32 {
+        (self.bm / self.wm) * (self.bn / self.wn) * 32
+    }
+
+    /// Shared memory of a block for elements of `bytes` bytes.
+    pub const fn shared_bytes(&self, bytes: u32) -> u32 {
+        self.stages * (self.bm + self.bn) * self.bk * bytes
+    }
+
+    /// How the tile appears in the names of units and kernels: `128x64x32`.
+    pub fn suffix(&self) -> String {
+        format!("{}x{}x{}", self.bm, self.bn, self.bk)
+    }
+
+    fn defines(&self) -> Vec<(&'static str, u32)> {
+        vec![("BM", self.bm), ("BN", self.bn), ("BK", self.bk), ("WM", self.wm), ("WN", self.wn), ("STAGES", self.stages)]
+    }
+}
+
+/// Tiles of `conv2d_implicit_gemm_f16_nhwc`, smallest first.
+pub const IMPLICIT_GEMM: &[Tile] = &[
+    Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 3 },
+    Tile { bm: 128, bn: 64, bk: 32, wm: 64, wn: 32, stages: 3 },
+    Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 32, stages: 3 },
+];
+
+/// Tiles of `conv2d_implicit_gemm_sm75_f16_nhwc`, smallest first.
+pub const IMPLICIT_GEMM_SM75: &[Tile] = &[
+    Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 2 },
+    Tile { bm: 128, bn: 64, bk: 32, wm: 64, wn: 32, stages: 2 },
+    Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 32, stages: 2 },
+];
+
+/// Tile of `conv2d_direct_f32_nhwc`: a thread computes 8x8 outputs; two tiles in flight, one of them in registers.
+pub const DIRECT: Tile = Tile { bm: 64, bn: 64, bk: 16, wm: 32, wn: 64, stages: 2 };
+
+/// Channels that `conv2d_direct_f32_nhwc` and `batch_norm_nhwc` move at a time: 4 where C (or K) is a multiple of 4.
+pub const VECTORS: &[u32] = &[1, 4];
+
+/// The table.
+pub fn units() -> Vec<Unit> {
+    let mut units: Vec<_> =
+        PLAIN.iter().map(|&stem| Unit { name: stem.into(), stem, defines: vec![], capabilities: ALL }).collect();
+    let tiled = |stem: &'static str, tile: &Tile, capabilities| Unit {
+        name: format!("{stem}_{}", tile.suffix()),
+        stem,
+        defines: tile.defines(),
+        capabilities,
+    };
+    units.extend(IMPLICIT_GEMM.iter().map(|tile| tiled("conv2d_implicit_gemm_f16_nhwc", tile, (80, u32::MAX))));
+    units.extend(IMPLICIT_GEMM_SM75.iter().map(|tile| tiled("conv2d_implicit_gemm_sm75_f16_nhwc", tile, (75, 79))));
+    for &vector in VECTORS {
+        for (stem, mut defines) in [("conv2d_direct_f32_nhwc", DIRECT.defines()), ("batch_norm_nhwc", vec![])] {
+            defines.push(("VECTOR", vector));
+            units.push(Unit { name: format!("{stem}_v{vector}"), stem, defines, capabilities: ALL });
+        }
+    }
+    units
+}

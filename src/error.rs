@@ -33,4 +33,14 @@ pub enum Error {
     /// A file that could not be written.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// A score that is NaN or infinite though every weight is finite: a product or a sum left f32.
+    #[error(
+        "the network's score of class {class} is {value}, expected a finite number: its weights overflow f32; check them for damage"
+    )]
+    NotFinite {
+        /// Index of the first such class.
+        class: usize,
+        /// NaN or an infinity.
+        value: f32,
+    },
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use camshaft::cam::Map;
-use camshaft::input::CropTransform;
+use camshaft::input::{CropTransform, Recipe};
 use camshaft::output::*;
 use camshaft::render::{Colormap, Style, View};
 use image::{Rgb, RgbImage};
@@ -166,7 +166,7 @@ fn an_npy_file_follows_the_format() {
 fn manifest() -> Manifest {
     let model = Model { name: "resnet18".into(), source: "demo".into(), sha256: None, classes: 10 };
     let style = Style { colormap: Colormap::JetOpencv, ..Style::default() };
-    Manifest::new(model, json!({ "resize": 256 }), View::Original, style, "cpu".into())
+    Manifest::new(model, Recipe::default(), View::Original, style, "cpu".into())
 }
 
 fn entry(logit: f32) -> ClassEntry {
@@ -196,7 +196,9 @@ fn a_manifest_says_what_was_done() {
         "tool": { "name": "camshaft", "version": env!("CARGO_PKG_VERSION") },
         "model": { "name": "resnet18", "source": "demo", "sha256": null, "classes": 10 },
         "method": "cam",
-        "recipe": { "resize": 256 },
+        "recipe": {
+            "resize": 256, "crop": 224, "interpolation": "bilinear", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+        },
         "display": { "view": "original", "colormap": "jet-opencv", "alpha": 0.5, "normalisation": "minmax" },
         "device": "cpu",
         "images": [
@@ -225,7 +227,7 @@ fn a_manifest_says_what_was_done() {
 
 #[test]
 fn a_manifest_tells_the_style_that_was_drawn() {
-    let seed = Manifest::new(manifest().model, Value::Null, View::Seed, manifest().display.style, "cpu".into());
+    let seed = Manifest::new(manifest().model, Recipe::default(), View::Seed, manifest().display.style, "cpu".into());
     assert_eq!(seed.display.style.colormap, Colormap::Jet);
 }
 

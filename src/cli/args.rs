@@ -38,11 +38,19 @@ pub enum Command {
     Man(ManArgs),
 }
 
+const CAM_EXAMPLES: &str = "Examples:
+  camshaft cam                                a bundled picture, to see how it goes
+  camshaft cam photo.jpg                      the three most probable classes
+  camshaft cam photo.jpg -c dog -c 3          classes of your choice, by name or index
+  camshaft cam photos 'more/*.png' -o maps    all pictures of a folder and of a pattern
+  camshaft cam photo.jpg -w resnet50 --view original";
+
 #[derive(Args)]
+#[command(after_help = CAM_EXAMPLES)]
 pub struct CamArgs {
     /// Images, folders or patterns; without any, a bundled picture
     pub inputs: Vec<PathBuf>,
-    /// Class to explain, by index or name; may be repeated. Default: the top predictions
+    /// Class to explain, by index or name (see `camshaft labels`); may be repeated. Default: the top predictions
     #[arg(short, long = "class", value_name = "CLASS", conflicts_with = "top")]
     pub classes: Vec<String>,
     /// Explain the K most probable classes
@@ -54,10 +62,11 @@ pub struct CamArgs {
     /// Replace results of an earlier run
     #[arg(short, long)]
     pub force: bool,
-    /// What to write for each class
-    #[arg(long, value_name = "KIND", value_delimiter = ',', default_values = ARTIFACTS.map(|(name, _)| name), value_parser = artifact())]
+    /// What to write for each class: pictures, and the raw map as the network gave it or up-sampled, for numpy
+    #[arg(long, value_name = "KIND", value_delimiter = ',', default_value = "overlay,heatmap,cam,cam-full", value_parser = artifact())]
     pub save: Vec<Artifact>,
-    /// Pixels to draw on: what the network saw, the whole original, or the picture of the article that this follows
+    /// What to draw on: the pixels that the network saw, the whole original, or (seed, for comparison with other tools only) the
+    /// original squashed to a square
     #[arg(long, default_value_t, value_parser = choice(View::ALL, View::name))]
     pub view: View,
     /// Colours of the heat map
@@ -102,7 +111,7 @@ pub struct InfoArgs {
     /// Images per forward pass, for shapes and costs
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub images: u32,
-    /// Leave out the table of layers
+    /// Leave out the layers
     #[arg(long)]
     pub brief: bool,
     /// Print one JSON object instead of a table
@@ -132,12 +141,13 @@ pub struct LabelsArgs {
 
 #[derive(Args)]
 pub struct CompletionsArgs {
+    /// Whose script
     pub shell: clap_complete::Shell,
 }
 
 #[derive(Args)]
 pub struct ManArgs {
-    /// Folder for one page per command; must be there
+    /// Folder for one page per command, made if it is not there; without it, the main page goes to stdout
     pub folder: Option<PathBuf>,
 }
 
@@ -151,7 +161,7 @@ fn artifact() -> impl TypedValueParser<Value = Artifact> {
 }
 
 /// A parser for one of the library's choices, which shows them in help and completions.
-fn choice<T: Copy + Send + Sync + std::str::FromStr<Err: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static>(
+pub fn choice<T: Copy + Send + Sync + std::str::FromStr<Err: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static>(
     all: &'static [T],
     name: fn(T) -> &'static str,
 ) -> impl TypedValueParser<Value = T> {

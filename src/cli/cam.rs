@@ -20,51 +20,57 @@ use super::{Usage, stdout, table};
 /// Explains each input, writes its pictures and maps, then the manifest.
 pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
     let style = Style { colormap: args.colormap, alpha: args.alpha, normalisation: args.normalise };
+    let mut save = Vec::new();
+    args.save.iter().for_each(|kind| {
+        if !save.contains(kind) {
+            save.push(*kind)
+        }
+    });
     let request = match &args.classes[..] {
         [] => Request::top(args.top as usize),
         classes => Request::classes(classes),
     };
-    create_folder(&args.out)?;
+    let recipe = args.input.recipe()?;
     Manifest::check_free(&args.out, args.force)?;
-    let engine = args.input.engine(&args.model)?;
-    engine.resolve(&request).map_err(|error| Usage(format!("--class: {error}")))?;
+    let engine = args.input.engine(recipe, &args.model)?;
+    engine.resolve(&request).map_err(|error| Usage(format!("--class: {error}; `camshaft labels` lists the names")))?;
 
-    let run = Run::new(&engine, &args.inputs);
+    create_folder(&args.out)?;
+    if args.force {
+        Manifest::remove(&args.out)?;
+    }
+    let run = Run::new(&engine, &args.inputs, Some(&args.out));
     let names = OutputNames::new(&run.names());
-    let mut manifest =
-        Manifest::new(model(args, &engine), serde_json::to_value(engine.recipe())?, args.view, style, engine.device());
+    let mut manifest = Manifest::new(model(args, &engine), recipe, args.view, style, engine.device());
     let mut rows = Vec::new();
-    let mut unwritten = 0;
-    let failed = run.each(&request, |file, picture, outcome| {
+    let mut reader = true; // who closes the pipe still gets the files
+    let failed = run.each(&request, |file, outcome| {
         let index = manifest.images.len();
-        let written = match (outcome, picture) {
-            (Ok(explanation), Some(picture)) => Job { args, style, names: &names, index, picture, explanation }.write(),
-            (outcome, _) => Err(outcome.err().unwrap_or("no picture").to_owned()),
+        let result = match outcome {
+            Ok((picture, explanation)) => Job { args, save: &save, style, names: &names, index, picture, explanation }
+                .write()
+                .map(|results| Outcome::Ok { transform: explanation.transform, results })
+                .map_err(|message| format!("{file}: {message}")),
+            Err(message) => Err(message.to_owned()),
         };
-        if let (Err(message), Ok(_)) = (&written, outcome) {
-            unwritten += 1;
-            eprintln!("error: {file}: {message}");
-        }
-        let outcome = match written {
-            Ok(results) => Outcome::Ok { transform: outcome.map_or_else(|_| unreachable!(), |found| found.transform), results },
-            Err(message) => Outcome::Error { message },
-        };
+        let own_fault = result.as_ref().map(drop).map_err(String::clone);
+        let outcome = result.unwrap_or_else(|message| Outcome::Error { message });
         let entry = ImageEntry { file: file.to_owned(), outcome };
         if args.json {
-            stdout::json(&entry)?;
+            reader = reader && stdout::unless_closed(stdout::json(&entry))?;
         } else {
             rows.extend(table_rows(&args.out, &entry));
         }
         manifest.images.push(entry);
-        Ok(())
+        Ok(own_fault)
     })?;
     let path = manifest.write(&args.out, args.force)?;
+    eprintln!("manifest: {}", path.display());
     if !rows.is_empty() {
         let header = ["image", "class", "name", "probability", "logit", "written"];
-        stdout::line(&table::table(&header, &["class", "probability", "logit"], rows))?;
+        stdout::unless_closed(stdout::line(&table::table(&header, &["class", "probability", "logit"], rows)))?;
     }
-    eprintln!("manifest: {}", path.display());
-    Ok(exit_code(failed + unwritten, run.len()))
+    Ok(exit_code(failed, run.len()))
 }
 
 fn model(args: &CamArgs, engine: &Engine) -> Model {
@@ -80,6 +86,7 @@ fn model(args: &CamArgs, engine: &Engine) -> Model {
 /// One explained picture to be written.
 struct Job<'a> {
     args: &'a CamArgs,
+    save: &'a [Artifact],
     style: Style,
     names: &'a OutputNames,
     index: usize,
@@ -100,7 +107,7 @@ impl Job<'_> {
     fn write_class(&self, scene: &Scene, class: &ClassMap) -> anyhow::Result<ClassEntry> {
         let prediction = &class.prediction;
         let mut artifacts = Artifacts::default();
-        for &kind in &self.args.save {
+        for &kind in self.save {
             let file =
                 self.names.file(self.index, prediction.class, &prediction.label, kind).context("no name for this input")?;
             let path = self.args.out.join(&file);

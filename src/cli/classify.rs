@@ -11,17 +11,16 @@ use super::{stdout, table};
 
 /// Names the most probable classes of each input.
 pub fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
-    let engine = args.input.engine(&args.model)?;
-    let run = Run::new(&engine, &args.inputs);
+    let engine = args.input.engine(args.input.recipe()?, &args.model)?;
+    let run = Run::new(&engine, &args.inputs, None);
     let mut rows = Vec::new();
-    let failed = run.each(&Request::top(0), |name, _, outcome| {
+    let failed = run.each(&Request::top(0), |name, outcome| {
         if args.json {
-            return stdout::json(&match outcome {
-                Ok(explanation) => json!({"file": name, "status": "ok", "predictions": top(explanation, args.top)}),
+            stdout::json(&match outcome {
+                Ok((_, explanation)) => json!({"file": name, "status": "ok", "predictions": top(explanation, args.top)}),
                 Err(message) => json!({"file": name, "status": "error", "message": message}),
-            });
-        }
-        if let Ok(explanation) = outcome {
+            })?;
+        } else if let Ok((_, explanation)) = outcome {
             for (rank, prediction) in top(explanation, args.top).iter().enumerate() {
                 let file = if rank == 0 { name.to_owned() } else { String::new() };
                 let percent = format!("{:.1} %", 100.0 * prediction.probability);
@@ -34,14 +33,14 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
                 ]);
             }
         }
-        Ok(())
+        Ok(Ok(()))
     })?;
     if !rows.is_empty() {
-        stdout::line(&table::table(
+        stdout::unless_closed(stdout::line(&table::table(
             &["image", "class", "name", "probability", "logit"],
             &["class", "probability", "logit"],
             rows,
-        ))?;
+        )))?;
     }
     Ok(exit_code(failed, run.len()))
 }

@@ -6,15 +6,22 @@ use camshaft::Error;
 use camshaft::sources::{self, Options, Progress};
 
 use super::args::FetchArgs;
+use super::run::exit_code;
 use super::{progress, stdout};
 
-/// Downloads each source and prints where it lies.
+/// Downloads each source and prints where it lies; one that fails is named and does not stop the others.
 pub fn run(args: &FetchArgs) -> anyhow::Result<ExitCode> {
+    let mut failed = 0;
     for source in &args.sources {
-        let path = with_bar(|progress| Ok(sources::fetch(source, &Options::from_env(), progress)?))?;
-        stdout::line(&path.display().to_string())?;
+        match with_bar(|progress| Ok(sources::fetch(source, &Options::from_env(), progress)?)) {
+            Ok(path) => stdout::line(&path.display().to_string())?,
+            Err(error) => {
+                failed += 1;
+                eprintln!("error: {error}");
+            }
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(exit_code(failed, args.sources.len()))
 }
 
 /// Calls `work` with a progress bar that appears with the first bytes.

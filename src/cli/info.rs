@@ -13,8 +13,11 @@ use super::{Usage, stdout, table};
 pub fn run(args: &InfoArgs) -> anyhow::Result<ExitCode> {
     let engine = args.model.engine()?;
     let (h, w) = args.size;
-    let shapes =
-        engine.model().network().shapes(args.images as usize, h, w).map_err(|error| Usage(format!("--size: {error}")))?;
+    let shapes = engine
+        .model()
+        .network()
+        .shapes(args.images as usize, h, w)
+        .map_err(|error| Usage(format!("--size or --images: {error}")))?;
     if args.json {
         stdout::json(&object(args, &engine, &shapes))?;
     } else {
@@ -81,6 +84,7 @@ fn object(args: &InfoArgs, engine: &Engine, shapes: &[LayerShape]) -> Value {
         "parameters": model.parameters(),
         "classes": architecture.classes(),
         "labels": engine.labels().origin(),
+        "input": [args.images as usize, args.size.0, args.size.1, 3],
         "flops": shapes.iter().map(|shape| shape.flops).sum::<u64>(),
         "devices": [engine.device()],
         "layers": layers,

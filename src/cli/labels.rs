@@ -3,16 +3,17 @@
 use std::process::ExitCode;
 
 use camshaft::Error;
-use camshaft::labels::LabelError;
+use camshaft::labels::{LabelError, Labels};
+use camshaft::sources::Source;
 use serde_json::json;
 
 use super::args::LabelsArgs;
+use super::options::ModelOptions;
 use super::{Usage, stdout};
 
 /// Prints the classes that match, an index and a name a line.
 pub fn run(args: &LabelsArgs) -> anyhow::Result<ExitCode> {
-    let engine = args.model.engine()?;
-    let labels = engine.labels();
+    let labels = labels(&args.model)?;
     let found: Vec<(usize, &str)> = match args.query.as_deref() {
         None => labels.iter().enumerate().collect(),
         Some(index) if index.parse::<usize>().is_ok() => {
@@ -34,6 +35,14 @@ pub fn run(args: &LabelsArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The names of a model's classes. Torchvision's models have ImageNet's and need not be downloaded to tell.
+fn labels(model: &ModelOptions) -> Result<Labels, Error> {
+    match (&model.weights, &model.labels) {
+        (Source::Torchvision(_), None) => Ok(Labels::imagenet()),
+        _ => Ok(model.engine()?.labels().clone()),
+    }
 }
 
 /// A class that is not there is a mistake in the command line.

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use camshaft::Error;
 use camshaft::engine::{DEFAULT_BATCH, Engine, EngineBuilder};
 use camshaft::input::{Interpolation, Recipe};
@@ -10,6 +9,7 @@ use camshaft::labels::Labels;
 use camshaft::sources::Source;
 use clap::Args;
 
+use super::args::choice;
 use super::{Usage, fetch};
 
 /// Which model, and how it runs.
@@ -36,6 +36,8 @@ impl ModelOptions {
         let mut builder = Engine::builder().weights(self.weights.clone()).mmap(!self.no_mmap);
         if let Some(threads) = self.threads {
             builder = builder.threads(threads as usize);
+            // Decoding and drawing run on rayon's global threads. They can be set once, and are, unless something used them before.
+            rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build_global().ok();
         }
         if let Some(labels) = &self.labels {
             builder = builder.labels(Labels::open(labels)?);
@@ -63,7 +65,7 @@ pub struct InputOptions {
     #[arg(long, value_name = "PIXELS|none", value_parser = pixels)]
     crop: Option<Pixels>,
     /// Filter of the resize
-    #[arg(long, default_value_t)]
+    #[arg(long, default_value_t, value_parser = choice(Interpolation::ALL, Interpolation::name))]
     interpolation: Interpolation,
     /// Images per forward pass
     #[arg(short, long, default_value_t = DEFAULT_BATCH as u32, value_parser = clap::value_parser!(u32).range(1..=4096))]
@@ -71,9 +73,11 @@ pub struct InputOptions {
 }
 
 impl InputOptions {
-    fn recipe(&self) -> anyhow::Result<Recipe> {
+    /// The recipe; a mistake in it is one in the command line.
+    pub fn recipe(&self) -> Result<Recipe, Usage> {
+        let usage = |error| Usage(format!("--{error}"));
         let mut recipe = match self.size {
-            Some(size) => Recipe::for_size(size)?,
+            Some(size) => Recipe::for_size(size).map_err(usage)?,
             None => Recipe::default(),
         };
         if let Some(Pixels(resize)) = self.resize {
@@ -83,17 +87,13 @@ impl InputOptions {
             recipe.crop = crop;
         }
         recipe.interpolation = self.interpolation;
-        recipe.check()?;
+        recipe.check().map_err(usage)?;
         Ok(recipe)
     }
 
-    /// The engine for these pictures and this model.
-    pub fn engine(&self, model: &ModelOptions) -> anyhow::Result<Engine> {
-        let recipe = self.recipe().map_err(|error| Usage(format!("{error:#}")))?;
-        let build = |progress: &mut dyn FnMut(_)| {
-            model.builder()?.recipe(recipe).batch(self.batch as usize).build_with_progress(progress)
-        };
-        fetch::with_bar(build).context("cannot load the model")
+    /// The engine for pictures that are prepared so.
+    pub fn engine(&self, recipe: Recipe, model: &ModelOptions) -> Result<Engine, Error> {
+        fetch::with_bar(|progress| model.builder()?.recipe(recipe).batch(self.batch as usize).build_with_progress(progress))
     }
 }
 

@@ -1,19 +1,21 @@
 //! A run over many inputs: a batch is decoded on all threads, explained in one pass, handed on; bad inputs are named and passed.
 
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use camshaft::engine::{Engine, Explanation, Request};
 use camshaft::input::{Input, Picture};
 use rayon::prelude::*;
 
-use super::{inputs, progress};
+use super::inputs::{self, Missing};
+use super::progress;
 
 /// The bundled picture that stands in when no input is given: a name and a JPEG.
 const BUNDLED: (&str, &[u8]) = ("picnic.jpg", include_bytes!("../../assets/demo/picnic.jpg"));
 
-/// What became of one input.
-pub type Outcome<'a> = Result<&'a Explanation, &'a str>;
+/// What became of one input: its photograph and what was found in it, or a message that names it.
+pub type Outcome<'a> = Result<(&'a Picture, &'a Explanation), &'a str>;
 
 /// The inputs of a run.
 pub struct Run<'a> {
@@ -21,20 +23,23 @@ pub struct Run<'a> {
     inputs: Vec<Item>,
 }
 
+/// A picture and what the network is to read of it, or a message that names the input.
+type Read = Result<(Picture, Input), String>;
+
 enum Item {
     Bundled,
     File(PathBuf),
-    /// No image, and why.
-    Nothing(String),
+    Missing(Missing),
 }
 
 impl<'a> Run<'a> {
-    /// The images that the arguments mean, or the bundled picture.
-    pub fn new(engine: &'a Engine, arguments: &[PathBuf]) -> Self {
+    /// The images that the arguments mean, or the bundled picture. Those in the folder `results` are left out, see
+    /// [`inputs::expand`].
+    pub fn new(engine: &'a Engine, arguments: &[PathBuf], results: Option<&Path>) -> Self {
         let inputs = if arguments.is_empty() {
             vec![Item::Bundled]
         } else {
-            inputs::expand(arguments).into_iter().map(|found| found.map_or_else(Item::Nothing, Item::File)).collect()
+            inputs::expand(arguments, results).into_iter().map(|found| found.map_or_else(Item::Missing, Item::File)).collect()
         };
         Self { engine, inputs }
     }
@@ -49,29 +54,25 @@ impl<'a> Run<'a> {
         self.inputs.iter().map(Item::name).collect()
     }
 
-    /// Explains every input and shows `visit` its name, its photograph (where there is one) and what became of it, in order.
-    /// Failures are also named on stderr. Returns how many there were.
+    /// Explains every input and shows `visit` its name and what became of it, in order. `visit` may find a fault of its own with
+    /// a good input, and says what. Faults of both kinds are named on stderr. Returns how many there were.
     pub fn each(
         &self,
         request: &Request,
-        mut visit: impl FnMut(&str, Option<&Picture>, Outcome) -> anyhow::Result<()>,
+        mut visit: impl FnMut(&str, Outcome) -> anyhow::Result<Result<(), String>>,
     ) -> anyhow::Result<usize> {
         let bar = progress::images(self.inputs.len());
         let mut failed = 0;
         for items in self.inputs.chunks(self.engine.batch()) {
-            let read: Vec<Result<(Picture, Input), String>> = items.par_iter().map(|item| self.read(item)).collect();
-            let mut explained = self.explain(&read, request).into_iter();
-            for (item, read) in items.iter().zip(&read) {
-                let outcome = match read {
-                    Ok(_) => explained.next().unwrap_or_else(|| Err("the engine returned too little".to_owned())),
-                    Err(message) => Err(message.clone()),
-                };
-                if let Err(message) = &outcome {
+            let read = items.par_iter().map(|item| self.read(item)).collect();
+            for (item, outcome) in items.iter().zip(self.explain(read, request)) {
+                let shown = outcome.as_ref().map(|(picture, explanation)| (picture, explanation)).map_err(String::as_str);
+                let own_fault = visit(&item.name(), shown)?;
+                if let Err(message) = outcome.map(drop).and(own_fault) {
                     failed += 1;
                     bar.suspend(|| eprintln!("error: {message}"));
                     bar.set_message(format!("{failed} failed"));
                 }
-                visit(&item.name(), read.as_ref().ok().map(|(picture, _)| picture), outcome.as_ref().map_err(String::as_str))?;
                 bar.inc(1);
             }
         }
@@ -79,11 +80,13 @@ impl<'a> Run<'a> {
         Ok(failed)
     }
 
-    fn read(&self, item: &Item) -> Result<(Picture, Input), String> {
+    fn read(&self, item: &Item) -> Read {
         let picture = match item {
             Item::Bundled => Picture::decode(BUNDLED.0, BUNDLED.1),
-            Item::File(path) => Picture::open(path),
-            Item::Nothing(reason) => return Err(reason.clone()),
+            // The decoders are other people's code and see whatever is on a disk: should one panic, only its picture is lost.
+            Item::File(path) => catch_unwind(AssertUnwindSafe(|| Picture::open(path)))
+                .map_err(|_| format!("{}: the decoder gave up on this picture", path.display()))?,
+            Item::Missing(Missing { name, reason }) => return Err(format!("{name}: {reason}")),
         };
         let picture = picture.map_err(|error| error.to_string())?;
         let input = self.engine.recipe().apply(&picture).map_err(|error| error.to_string())?;
@@ -91,16 +94,22 @@ impl<'a> Run<'a> {
     }
 
     /// One pass for all of them; if it fails, one each, so that the image at fault fails alone.
-    fn explain(&self, read: &[Result<(Picture, Input), String>], request: &Request) -> Vec<Result<Explanation, String>> {
+    fn explain(&self, read: Vec<Read>, request: &Request) -> Vec<Result<(Picture, Explanation), String>> {
         let inputs: Vec<&Input> = read.iter().flatten().map(|(_, input)| input).collect();
-        if let Ok(all) = self.engine.explain_inputs(&inputs, request) {
-            return all.into_iter().map(Ok).collect();
-        }
-        let one = |(picture, input): &(Picture, Input)| match self.engine.explain_inputs(&[input], request) {
-            Ok(mut explanations) => explanations.pop().ok_or_else(|| format!("{}: no explanation", picture.name)),
-            Err(error) => Err(format!("{}: {error}", picture.name)),
+        let mut together = self.engine.explain_inputs(&inputs, request).map(Vec::into_iter);
+        let one = |read: Read| {
+            let (picture, input) = read?;
+            let explained = match &mut together {
+                Ok(all) => Ok(all.next()),
+                Err(_) => self.engine.explain_inputs(&[&input], request).map(|mut alone| alone.pop()),
+            };
+            match explained {
+                Ok(Some(explanation)) => Ok((picture, explanation)),
+                Ok(None) => Err(format!("{}: no explanation", picture.name)),
+                Err(error) => Err(format!("{}: {error}", picture.name)),
+            }
         };
-        read.iter().flatten().map(one).collect()
+        read.into_iter().map(one).collect()
     }
 }
 
@@ -109,7 +118,7 @@ impl Item {
         match self {
             Item::Bundled => BUNDLED.0.to_owned(),
             Item::File(path) => path.display().to_string(),
-            Item::Nothing(reason) => reason.split(": ").next().unwrap_or(reason).to_owned(),
+            Item::Missing(missing) => missing.name.clone(),
         }
     }
 }
@@ -119,6 +128,8 @@ pub fn exit_code(failed: usize, inputs: usize) -> ExitCode {
     if failed == 0 {
         return ExitCode::SUCCESS;
     }
-    eprintln!("{failed} of {inputs} inputs failed");
+    if inputs > 1 {
+        eprintln!("{failed} of {inputs} inputs failed");
+    }
     ExitCode::FAILURE
 }

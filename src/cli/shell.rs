@@ -13,7 +13,7 @@ use super::args::Cli;
 pub fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "camshaft", &mut script);
-    std::io::stdout().write_all(&script)?;
+    write(&script)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -21,14 +21,22 @@ pub fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
 pub fn man(folder: Option<&Path>) -> anyhow::Result<ExitCode> {
     match folder {
         Some(folder) => {
-            clap_mangen::generate_to(Cli::command(), folder)
+            std::fs::create_dir_all(folder)
+                .and_then(|()| clap_mangen::generate_to(Cli::command(), folder))
                 .with_context(|| format!("cannot write pages to {}", folder.display()))?;
         }
         None => {
             let mut page = Vec::new();
             clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-            std::io::stdout().write_all(&page)?;
+            write(&page)?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes all of `text` to stdout, or says why not: what is still buffered when the program ends is lost without a word.
+fn write(text: &[u8]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text)?;
+    out.flush()
 }

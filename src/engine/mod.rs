@@ -4,7 +4,7 @@ mod builder;
 mod explanation;
 mod request;
 
-pub use builder::{Device, EngineBuilder};
+pub use builder::{Device, EngineBuilder, LABELS_KEY};
 pub use explanation::{ClassMap, Explanation, Prediction};
 pub use request::{Classes, Request};
 
@@ -100,8 +100,8 @@ impl Engine {
     /// asked for.
     ///
     /// # Errors
-    /// A picture that the recipe or the network cannot take, or an unknown class; nothing is returned then. To go on after a
-    /// bad picture, prepare each with [`Recipe::apply`] and call [`Engine::explain_inputs`].
+    /// A picture that the recipe or the network cannot take, scores that overflow, or an unknown class; nothing is returned
+    /// then. To go on after a bad picture, prepare each with [`Recipe::apply`] and call [`Engine::explain_inputs`].
     pub fn explain(&self, pictures: &[Picture], request: &Request) -> Result<Vec<Explanation>, Error> {
         let inputs = pictures.iter().map(|picture| self.recipe.apply(picture)).collect::<Result<Vec<_>, _>>()?;
         self.explain_inputs(&inputs.iter().collect::<Vec<_>>(), request)
@@ -133,7 +133,11 @@ impl Engine {
         let Forward { features, logits } = self.forward(batch)?;
         let channels = features.shape()[3];
         for (index, input) in batch.iter().enumerate() {
-            let predictions = explanation::rank(logits.image(index), &self.labels);
+            let logits = logits.image(index);
+            if let Some(class) = logits.iter().position(|logit| !logit.is_finite()) {
+                return Err(Error::NotFinite { class, value: logits[class] });
+            }
+            let predictions = explanation::rank(logits, &self.labels);
             let of_class = |&class: &usize| predictions.iter().find(|prediction| prediction.class == class).cloned();
             let wanted: Vec<Prediction> = match (request.selection(), named) {
                 (Classes::Top(k), _) => predictions.iter().take(*k).cloned().collect(),

@@ -31,6 +31,17 @@ pub enum Interpolation {
 }
 
 impl Interpolation {
+    /// Every filter, in the order shown to users.
+    pub const ALL: &'static [Self] = &[Self::Bilinear, Self::Bicubic];
+
+    /// The spelling on the command line and in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bilinear => "bilinear",
+            Self::Bicubic => "bicubic",
+        }
+    }
+
     /// Reach to each side in pixels of the coarser grid.
     fn support(self) -> f64 {
         match self {
@@ -54,10 +65,7 @@ impl Interpolation {
 
 impl fmt::Display for Interpolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Bilinear => "bilinear",
-            Self::Bicubic => "bicubic",
-        })
+        f.pad(self.name())
     }
 }
 

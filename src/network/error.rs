@@ -74,7 +74,7 @@ pub enum NetworkError {
         expected: &'static str,
     },
     /// A layer that cannot be computed for an image.
-    #[error("an image {image:?} (N H W C) with {k} filters, {window:?}: {reason}")]
+    #[error("images {image:?} (N H W C) cannot go through {k} filters of {window}: {reason}")]
     Geometry {
         /// `[N, H, W, C]`.
         image: [usize; 4],

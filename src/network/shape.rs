@@ -21,13 +21,20 @@ impl Window {
     /// Output extent (P or Q) along a side of `extent` for a window side of `size`; `None` where the window does not fit or
     /// the stride is 0.
     fn output(&self, extent: usize, size: usize) -> Option<usize> {
-        let room = extent.checked_add(2 * self.pad)?.checked_sub(size)?;
+        let room = extent.checked_add(self.pad.checked_mul(2)?)?.checked_sub(size)?;
         (size > 0).then(|| room.checked_div(self.stride))?.map(|steps| steps + 1)
     }
 
     /// Output extents `(P, Q)` for an image `(H, W)`.
     pub fn outputs(&self, h: usize, w: usize) -> Option<(usize, usize)> {
         Some((self.output(h, self.size.0)?, self.output(w, self.size.1)?))
+    }
+}
+
+impl std::fmt::Display for Window {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (r, s) = self.size;
+        write!(f, "{r}x{s} with stride {} and border {}", self.stride, self.pad)
     }
 }
 
@@ -175,5 +182,6 @@ mod tests {
         assert!(fault([1, 8, 8, 0], 8, STEM).contains("extent is 0"));
         assert!(fault([1, 1 << 20, 1 << 20, 3], 8, STEM).contains("2^31"));
         assert!(fault([1, usize::MAX, 8, 3], 8, STEM).contains("does not fit"));
+        assert!(fault([1, 8, 8, 3], 8, Window { pad: usize::MAX, ..STEM }).contains("7x7 with stride 2 and border 1844"));
     }
 }

@@ -43,12 +43,14 @@ pub fn check_free(path: &Path, force: bool) -> Result<(), OutputError> {
     Ok(())
 }
 
-/// Creates `folder` and those above it where they are missing.
+/// Creates `folder` and those above it where they are missing, and tries that it takes a file: a run that cannot write should end
+/// before its work.
 ///
 /// # Errors
-/// If that is impossible, for instance because a file has the name.
+/// If that is impossible, for instance because a file has the name, or without permission.
 pub fn create_folder(folder: &Path) -> Result<(), OutputError> {
-    std::fs::create_dir_all(folder).map_err(|source| OutputError::Folder { path: folder.to_owned(), source })
+    let tried = std::fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder));
+    tried.map(drop).map_err(|source| OutputError::Folder { path: folder.to_owned(), source })
 }
 
 fn temporary_beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {

@@ -13,8 +13,8 @@ pub enum OutputError {
         /// The file that was kept.
         path: PathBuf,
     },
-    /// The folder for it cannot be made.
-    #[error("{}: cannot create this output folder: {source}", .path.display())]
+    /// The folder for it cannot be made, or takes no files.
+    #[error("{}: cannot use this as the output folder: {source}", .path.display())]
     Folder {
         /// The folder.
         path: PathBuf,

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{OutputError, check_free, write_atomically};
 use crate::cam::MapStats;
-use crate::input::CropTransform;
+use crate::input::{CropTransform, Recipe};
 use crate::render::{Style, View};
 
 /// Everything needed to understand a folder of outputs, written as `manifest.json` after all other files: where there is a
@@ -22,8 +22,8 @@ pub struct Manifest {
     pub model: Model,
     /// How maps were computed: `cam`.
     pub method: &'static str,
-    /// How photographs became the network's input, in the form that the input module gives it.
-    pub recipe: serde_json::Value,
+    /// How photographs became the network's input.
+    pub recipe: Recipe,
     /// How maps were drawn.
     pub display: Display,
     /// Where the network ran, such as `cpu`.
@@ -142,7 +142,7 @@ impl Manifest {
     pub const FILE: &'static str = "manifest.json";
 
     /// A manifest of this program and method, without images yet.
-    pub fn new(model: Model, recipe: serde_json::Value, view: View, style: Style, device: String) -> Self {
+    pub fn new(model: Model, recipe: Recipe, view: View, style: Style, device: String) -> Self {
         Self {
             schema_version: 1,
             tool: Tool { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") },
@@ -162,6 +162,19 @@ impl Manifest {
     /// If `folder` holds a manifest and `force` is false.
     pub fn check_free(folder: &Path, force: bool) -> Result<(), OutputError> {
         check_free(&folder.join(Self::FILE), force)
+    }
+
+    /// Removes an earlier run's manifest from `folder`, if there is one. To be called before the first file of a run that replaces
+    /// files: should it be ended half-way, the folder must not look finished.
+    ///
+    /// # Errors
+    /// If there is one and it cannot be removed.
+    pub fn remove(folder: &Path) -> Result<(), OutputError> {
+        let path = folder.join(Self::FILE);
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(OutputError::Write { path, source }),
+            _ => Ok(()),
+        }
     }
 
     /// Writes the manifest into `folder`, whole or not at all, and returns its path. To be called last.

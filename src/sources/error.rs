@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum SourceError {
     /// The text names no source.
-    #[error("weights `{name}`: {problem}; give a file, or one of demo, resnet18, resnet34, resnet50, hf:owner/name[@revision]")]
+    #[error(
+        "weights `{name}`: this {problem}; give a file, or one of demo, resnet18, resnet34, resnet50, hf:owner/name[@revision]"
+    )]
     Name {
         /// The text.
         name: String,

@@ -3,18 +3,33 @@
 //! One type per kernel, its file called as the kernel's; each checks shapes and lengths before it enqueues anything.
 
 mod batch_norm;
+mod cam_upsample;
 mod conv2d;
 mod conv2d_direct;
 mod conv2d_implicit_gemm;
 mod error;
+mod global_avg_pool_nhwc;
+mod limits;
+mod linear;
+mod maxpool2d_nhwc;
 mod modules;
+mod preprocess;
+mod preprocess_tables;
+mod softmax_topk;
 mod span;
 pub mod variants;
 
 pub use batch_norm::{BatchNorm, BatchNormArgs};
+pub use cam_upsample::{CamOutput, CamShape, CamUpsample, CamUpsampleArgs};
 pub use conv2d::{Conv2dArgs, Epilogue};
 pub use conv2d_direct::Conv2dDirect;
 pub use conv2d_implicit_gemm::Conv2dImplicitGemm;
 pub use error::{CudaError, Unsupported};
+pub use global_avg_pool_nhwc::{GlobalAvgPool, GlobalAvgPoolArgs};
+pub use linear::{Linear, LinearArgs, LinearShape};
+pub use maxpool2d_nhwc::{MaxPool2d, MaxPool2dArgs};
 pub use modules::{Modules, compiler};
+pub use preprocess::{Preprocess, PreprocessArgs};
+pub use preprocess_tables::PreprocessTables;
+pub use softmax_topk::{SoftmaxTopk, SoftmaxTopkArgs, TopkShape};
 pub use span::{Element, Span, SpanMut};

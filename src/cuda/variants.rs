@@ -19,8 +19,49 @@ pub struct Unit {
 /// Every device that is supported.
 const ALL: (u32, u32) = (75, u32::MAX);
 
-/// Kernels without variants.
-const PLAIN: &[&str] = &[];
+/// Threads of a block of `maxpool2d_nhwc`.
+pub const MAXPOOL2D_THREADS: u32 = 256;
+/// Packs of 16 bytes that a block of `global_avg_pool_nhwc` reads side by side: a whole 128-byte line.
+pub const GLOBAL_AVG_POOL_CHUNKS: u32 = 8;
+/// Positions that it reads at a time.
+pub const GLOBAL_AVG_POOL_ROWS: u32 = 32;
+/// Warps of a block of `softmax_topk`.
+pub const SOFTMAX_TOPK_WARPS: u32 = 8;
+/// Pixels `(columns, rows)` of a block of `preprocess`.
+pub const PREPROCESS_TILE: (u32, u32) = (32, 8);
+/// Warps of a block of `cam_upsample`.
+pub const CAM_UPSAMPLE_WARPS: u32 = 8;
+
+/// Kernels without variants, with their numbers.
+const PLAIN: &[(&str, &[(&str, u32)])] = &[
+    ("maxpool2d_nhwc", &[("THREADS", MAXPOOL2D_THREADS)]),
+    ("global_avg_pool_nhwc", &[("CHUNKS", GLOBAL_AVG_POOL_CHUNKS), ("ROWS", GLOBAL_AVG_POOL_ROWS)]),
+    ("softmax_topk", &[("WARPS", SOFTMAX_TOPK_WARPS)]),
+    ("preprocess", &[("TILE_W", PREPROCESS_TILE.0), ("TILE_H", PREPROCESS_TILE.1)]),
+    ("cam_upsample", &[("WARPS", CAM_UPSAMPLE_WARPS)]),
+];
+
+/// What a block of `linear` computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinearTile {
+    /// Warps of a block.
+    pub warps: u32,
+    /// Outputs of one warp.
+    pub outputs: u32,
+    /// Images that share one read of a weight.
+    pub images: u32,
+}
+
+impl LinearTile {
+    /// Name of the unit.
+    pub fn unit(&self) -> String {
+        format!("linear_{}x{}", self.outputs, self.images)
+    }
+}
+
+/// Tiles of `linear`, fewest images first.
+pub const LINEAR: &[LinearTile] =
+    &[LinearTile { warps: 8, outputs: 1, images: 1 }, LinearTile { warps: 8, outputs: 4, images: 8 }];
 
 /// Tile of a matrix product: `BM x BN x BK` per block, `WM x WN` per warp, `STAGES` tiles in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +124,13 @@ pub const VECTORS: &[u32] = &[1, 4];
 /// The table.
 pub fn units() -> Vec<Unit> {
     let mut units: Vec<_> =
-        PLAIN.iter().map(|&stem| Unit { name: stem.into(), stem, defines: vec![], capabilities: ALL }).collect();
+        PLAIN.iter().map(|&(stem, defines)| Unit { name: stem.into(), stem, defines: defines.into(), capabilities: ALL }).collect();
+    units.extend(LINEAR.iter().map(|tile| Unit {
+        name: tile.unit(),
+        stem: "linear",
+        defines: vec![("WARPS", tile.warps), ("OUTPUTS", tile.outputs), ("IMAGES", tile.images)],
+        capabilities: ALL,
+    }));
     let tiled = |stem: &'static str, tile: &Tile, capabilities| Unit {
         name: format!("{stem}_{}", tile.suffix()),
         stem,

@@ -15,13 +15,13 @@ mod decode;
 mod error;
 mod picture;
 mod recipe;
-mod resize;
+pub(crate) mod resize;
 mod sniff;
 mod transform;
 
 pub use error::InputError;
 pub use picture::Picture;
-pub use recipe::{Input, MAX_CROP, MAX_INPUT_PIXELS, MAX_RESIZE, Recipe};
+pub use recipe::{CropPlan, Input, MAX_CROP, MAX_INPUT_PIXELS, MAX_RESIZE, Recipe};
 pub use resize::{Interpolation, resize};
 pub use transform::CropTransform;
 

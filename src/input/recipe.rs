@@ -111,25 +111,20 @@ impl Recipe {
         Ok(())
     }
 
-    /// Resizes, cuts and normalises. Only the pixels that the network will see are computed, with the bytes that Pillow 13 and
-    /// torchvision give; the tensor equals torchvision's bit for bit.
+    /// Where the crop of a picture of `original` pixels `(width, height)` lies; `name` is for messages.
     ///
     /// # Errors
-    /// [`InputError::Argument`] for a recipe that makes no sense, [`InputError::NoPixels`] for an empty picture,
-    /// [`InputError::Resized`] for a picture so long and thin that its resized form is out of bounds, or, without a crop, one that
-    /// would give the network more than [`MAX_INPUT_PIXELS`].
-    pub fn apply(&self, picture: &Picture) -> Result<Input, InputError> {
+    /// As [`Recipe::apply`].
+    pub fn plan(&self, name: &str, original @ (w, h): (u32, u32)) -> Result<CropPlan, InputError> {
         self.check()?;
-        let rgb = &picture.rgb;
-        let original @ (w, h) = rgb.dimensions();
         if w == 0 || h == 0 {
-            return Err(InputError::NoPixels { name: picture.name.clone(), w, h });
+            return Err(InputError::NoPixels { name: name.into(), w, h });
         }
         let to = match self.resize {
             Some(short) => resized(original, short),
             None => (w.into(), h.into()),
         };
-        let too_large = |way_out| InputError::Resized { name: picture.name.clone(), from: original, to, way_out };
+        let too_large = |way_out| InputError::Resized { name: name.into(), from: original, to, way_out };
         // Offsets are i32.
         let side = |v: u64| u32::try_from(v).ok().filter(|v| *v <= i32::MAX as u32);
         let (Some(rw), Some(rh)) = (side(to.0), side(to.1)) else {
@@ -140,23 +135,55 @@ impl Recipe {
             None if to.0 * to.1 > MAX_INPUT_PIXELS => return Err(too_large(" for the network; use a crop or a smaller resize")),
             None => (rw, rh),
         };
-
         let (x, y) = (Axis::new(rw, cw), Axis::new(rh, ch));
-        let mut crop = RgbImage::new(cw, ch);
-        resize_window(rgb, (rw, rh), (x.seen, y.seen), self.interpolation, &mut crop, (x.at, y.at));
         let transform = CropTransform { original, resized: (rw, rh), offset: (x.offset, y.offset), crop: (cw, ch) };
-        Ok(Input { tensor: self.normalise(&crop), h: ch as usize, w: cw as usize, crop, transform })
+        Ok(CropPlan { transform, interpolation: self.interpolation, x, y })
     }
 
-    /// `(v / 255 - mean) / std`, each step rounded to f32 as torchvision rounds, from a table of the 256 possible values.
+    /// Resizes, cuts and normalises. Only the pixels that the network will see are computed, with the bytes that Pillow 13 and
+    /// torchvision give; the tensor equals torchvision's bit for bit.
+    ///
+    /// # Errors
+    /// [`InputError::Argument`] for a recipe that makes no sense, [`InputError::NoPixels`] for an empty picture,
+    /// [`InputError::Resized`] for a picture so long and thin that its resized form is out of bounds, or, without a crop, one that
+    /// would give the network more than [`MAX_INPUT_PIXELS`].
+    pub fn apply(&self, picture: &Picture) -> Result<Input, InputError> {
+        let CropPlan { transform, interpolation, x, y } = self.plan(&picture.name, picture.rgb.dimensions())?;
+        let (w, h) = transform.crop;
+        let mut crop = RgbImage::new(w, h);
+        resize_window(&picture.rgb, transform.resized, (x.seen, y.seen), interpolation, &mut crop, (x.at, y.at));
+        Ok(Input { tensor: self.normalise(&crop), h: h as usize, w: w as usize, crop, transform })
+    }
+
+    /// The values of every byte in each channel: `(v / 255 - mean) / std`, each step rounded to f32 as torchvision rounds.
+    pub(crate) fn table(&self) -> [[f32; 256]; 3] {
+        std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 / 255.0 - self.mean[c]) / self.std[c]))
+    }
+
+    /// [`Recipe::table`] of every sample.
     fn normalise(&self, crop: &RgbImage) -> Vec<f32> {
-        let table: [[f32; 256]; 3] =
-            std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 / 255.0 - self.mean[c]) / self.std[c]));
+        let table = self.table();
         let mut out = vec![0.0; crop.as_raw().len()];
         for (out, pixel) in out.as_chunks_mut::<3>().0.iter_mut().zip(crop.pixels()) {
             *out = std::array::from_fn(|c| table[c][usize::from(pixel.0[c])]);
         }
         out
+    }
+}
+
+/// Which part of a resized picture becomes the crop. Made by [`Recipe::plan`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct CropPlan {
+    pub(crate) transform: CropTransform,
+    pub(crate) interpolation: Interpolation,
+    pub(crate) x: Axis,
+    pub(crate) y: Axis,
+}
+
+impl CropPlan {
+    /// Sizes, and where the crop lies.
+    pub fn transform(&self) -> &CropTransform {
+        &self.transform
     }
 }
 
@@ -175,13 +202,14 @@ fn resized((w, h): (u32, u32), short: u32) -> (u64, u64) {
 }
 
 /// A centred crop along one axis.
-struct Axis {
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Axis {
     /// Of the crop in the resized picture; negative where it is padded.
-    offset: i32,
+    pub(crate) offset: i32,
     /// Resized positions that the crop shows.
-    seen: Range<u32>,
+    pub(crate) seen: Range<u32>,
     /// Where in the crop they go.
-    at: u32,
+    pub(crate) at: u32,
 }
 
 impl Axis {

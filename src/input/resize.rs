@@ -108,7 +108,7 @@ pub fn resize(name: &str, rgb: &RgbImage, (w, h): (u32, u32), filter: Interpolat
 }
 
 /// Whether Pillow 13 resizes the height first: when it loses more than twice as many pixels as the width.
-fn vertical_first((from_w, from_h): (u32, u32), (w, h): (u32, u32)) -> bool {
+pub(crate) fn vertical_first((from_w, from_h): (u32, u32), (w, h): (u32, u32)) -> bool {
     u64::from(from_h.saturating_sub(h)) > 2 * u64::from(from_w.saturating_sub(w))
 }
 
@@ -155,7 +155,7 @@ pub(super) fn resize_window(
 }
 
 /// Weights of one axis: for each output position of a window, the run of input positions it mixes.
-struct Taps {
+pub(crate) struct Taps {
     /// First input position of each run, and the run's end in `weights`.
     runs: Vec<(usize, usize)>,
     /// All runs' fixed-point weights, end to end.
@@ -164,7 +164,7 @@ struct Taps {
 
 impl Taps {
     /// Taps for the output positions `window` of an axis that goes from `from` to `to` samples.
-    fn new(from: u32, to: u32, window: Range<u32>, filter: Interpolation) -> Self {
+    pub(crate) fn new(from: u32, to: u32, window: Range<u32>, filter: Interpolation) -> Self {
         let scale = f64::from(from) / f64::from(to);
         let widen = scale.max(1.0);
         let support = filter.support() * widen;
@@ -190,7 +190,7 @@ impl Taps {
     }
 
     /// Each output position's first input position and weights.
-    fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
         let mut start = 0;
         self.runs.iter().map(move |&(first, end)| {
             let weights = &self.weights[start..end];
@@ -200,7 +200,7 @@ impl Taps {
     }
 
     /// The input positions that any output position of the window touches.
-    fn reach(&self) -> Range<usize> {
+    pub(crate) fn reach(&self) -> Range<usize> {
         let start = self.runs.first().map_or(0, |run| run.0);
         let end = self.iter().map(|(first, weights)| first + weights.len()).max().unwrap_or(0);
         start..end

@@ -1,0 +1,279 @@
+//! Launches `kernels/cam_upsample.cu`.
+
+use cudarc::driver::sys::CUdevice_attribute_enum;
+use cudarc::driver::{CudaFunction, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
+use half::f16;
+
+use super::variants::CAM_UPSAMPLE_WARPS;
+use super::{CudaError, Element, Modules, Span, SpanMut, Unsupported, limits};
+use crate::cam::Normalisation;
+
+const KERNEL: &str = "cam_upsample";
+
+/// Shared memory that the kernel declares itself: a pair of floats per warp, and the overlay's 256 colours.
+const STATIC_SHARED: u32 = CAM_UPSAMPLE_WARPS * 8 + 256 * 4;
+
+/// Fewest rows that are worth a block of their own: it computes the whole map again.
+const ROWS_PER_SLICE: usize = 16;
+
+/// Twin of the kernel's `CamUpsampleParams`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Params {
+    h: i32,
+    w: i32,
+    c: i32,
+    out_h: i32,
+    out_w: i32,
+    class_stride: i32,
+    normalisation: i32,
+    alpha: f32,
+}
+const _: () = assert!(size_of::<Params>() == 32);
+
+// SAFETY: `repr(C)`, plain numbers without padding.
+#[allow(unsafe_code)]
+unsafe impl DeviceRepr for Params {}
+
+/// Class activation maps, enlarged, normalised and, if asked for, laid over the crop, from features and weights of `T`.
+pub struct CamUpsample<T> {
+    to_f32: CudaFunction,
+    to_f16: CudaFunction,
+    to_u8: CudaFunction,
+    overlay: CudaFunction,
+    /// Dynamic shared memory that a block may have.
+    shared_limit: u32,
+    multiprocessors: u32,
+    element: std::marker::PhantomData<T>,
+}
+
+/// Sizes of a set of maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CamShape {
+    /// Images.
+    pub n: usize,
+    /// Rows of the features.
+    pub h: usize,
+    /// Columns of the features.
+    pub w: usize,
+    /// Channels of the features.
+    pub c: usize,
+    /// Classes of the network: rows of the weights.
+    pub classes: usize,
+    /// Maps of each image.
+    pub maps: usize,
+    /// Rows of the enlarged map.
+    pub out_h: usize,
+    /// Columns of the enlarged map.
+    pub out_w: usize,
+}
+
+impl CamShape {
+    /// Cells of the raw maps.
+    pub fn cells(&self) -> usize {
+        self.n * self.maps * self.h * self.w
+    }
+
+    /// Cells of the enlarged maps.
+    pub fn pixels(&self) -> usize {
+        self.n * self.maps * self.out_h * self.out_w
+    }
+}
+
+/// What becomes of the enlarged maps, `[N, maps, out_h, out_w]`; every span is 16-byte aligned.
+pub enum CamOutput<'a> {
+    /// Values.
+    F32(SpanMut<'a, f32>),
+    /// Values, rounded.
+    F16(SpanMut<'a, f16>),
+    /// Entries of a colormap: `trunc(256 v)`, the ends for values beyond them.
+    U8(SpanMut<'a, u8>),
+    /// A picture `[N, maps, out_h, out_w, 3]`: the colours over the crop.
+    Overlay {
+        /// `[N, out_h, out_w, 3]`.
+        crop: Span<'a, u8>,
+        /// `[256, 3]`.
+        colormap: Span<'a, u8>,
+        /// Opacity of the colours, `0..=1`.
+        alpha: f32,
+        /// `[N, maps, out_h, out_w, 3]`.
+        picture: SpanMut<'a, u8>,
+    },
+}
+
+/// What [`CamUpsample::launch`] reads and writes.
+pub struct CamUpsampleArgs<'a, T> {
+    /// Sizes.
+    pub shape: CamShape,
+    /// `[N, h, w, C]`, 16-byte aligned.
+    pub features: Span<'a, T>,
+    /// `fc.weight`, `[classes, C]`, 16-byte aligned.
+    pub weights: Span<'a, T>,
+    /// Classes on the device, each less than `classes`: the first `maps` of each row of `class_stride`. Ranks as
+    /// [`super::SoftmaxTopk`] leaves them may be passed on as they are.
+    pub classes: Span<'a, i32>,
+    /// From one image's classes to the next one's; 0 where all images share the first `maps`.
+    pub class_stride: usize,
+    /// From values to `0..=1`.
+    pub normalisation: Normalisation,
+    /// The maps themselves, `[N, maps, h, w]`.
+    pub raw: SpanMut<'a, f32>,
+    /// `[N, maps, 2]`: least and greatest enlarged value; both NaN where a value is not finite, and nothing should be shown.
+    pub range: SpanMut<'a, f32>,
+    /// The enlarged maps.
+    pub output: CamOutput<'a>,
+}
+
+impl<T: Element> CamUpsample<T> {
+    /// Channels in 16 bytes.
+    const VECTOR: usize = 16 / size_of::<T>();
+
+    /// Loads every form, and asks the device for its limits.
+    ///
+    /// # Errors
+    /// As [`Modules::function`]; [`CudaError::Driver`] if the device does not answer.
+    pub fn new(modules: &Modules) -> Result<Self, CudaError> {
+        use CUdevice_attribute_enum::{CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT};
+        let ask = |attribute| modules.context().attribute(attribute).map(|answer| u32::try_from(answer).unwrap_or(0));
+        let shared_limit = ask(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?.saturating_sub(STATIC_SHARED);
+        let load = |entry: String| modules.function(KERNEL, &entry, shared_limit);
+        Ok(Self {
+            to_f32: load(format!("cam_upsample_{}_f32", T::NAME))?,
+            to_f16: load(format!("cam_upsample_{}_f16", T::NAME))?,
+            to_u8: load(format!("cam_upsample_{}_u8", T::NAME))?,
+            overlay: load(format!("cam_overlay_{}", T::NAME))?,
+            shared_limit,
+            multiprocessors: ask(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.max(1),
+            element: std::marker::PhantomData,
+        })
+    }
+
+    /// Why this kernel cannot run `shape`, or `Ok`. Touches no device.
+    ///
+    /// # Errors
+    /// An empty extent, channels that 16-byte reads do not divide, maps that do not fit shared memory, or more than the
+    /// kernel's indices hold.
+    pub fn can_run(&self, shape: &CamShape) -> Result<(), Unsupported> {
+        let CamShape { n, h, w, c, classes, maps, out_h, out_w } = *shape;
+        limits::activation(KERNEL, [n, h, w, c])?;
+        limits::activation(KERNEL, [1, 1, classes, c])?;
+        limits::activation(KERNEL, [1, out_h, out_w, 3])?;
+        limits::channels(KERNEL, c, Self::VECTOR)?;
+        limits::grid(KERNEL, "images", n)?;
+        limits::grid(KERNEL, "maps of an image", maps)?;
+        if maps == 0 {
+            return Err(Unsupported { kernel: KERNEL, reason: "no maps are asked for".into() });
+        }
+        let needed = shared_bytes(shape);
+        if needed > self.shared_limit as usize {
+            let reason = format!("a {h}x{w} map takes {needed} bytes of shared memory, this device has {}", self.shared_limit);
+            return Err(Unsupported { kernel: KERNEL, reason });
+        }
+        Ok(())
+    }
+
+    fn config(&self, shape: &CamShape) -> LaunchConfig {
+        let grid_dim = (slices(shape, self.multiprocessors as usize) as u32, shape.maps as u32, shape.n as u32);
+        LaunchConfig { grid_dim, block_dim: (CAM_UPSAMPLE_WARPS * 32, 1, 1), shared_mem_bytes: shared_bytes(shape) as u32 }
+    }
+
+    /// Enqueues the maps; returns before they are there. One launch, whatever the number of images and classes.
+    ///
+    /// # Errors
+    /// [`CudaError::Unsupported`], [`CudaError::Length`], [`CudaError::Alignment`] or [`CudaError::Launch`].
+    pub fn launch(&self, stream: &CudaStream, args: CamUpsampleArgs<'_, T>) -> Result<(), CudaError> {
+        let shape = &args.shape;
+        self.can_run(shape)?;
+        let CamShape { n, h, w, c, classes, maps, out_h, out_w } = *shape;
+        let class_rows = if args.class_stride == 0 { maps } else { n * args.class_stride };
+        if args.class_stride != 0 && args.class_stride < maps {
+            let reason = format!("{maps} maps of each image, but {} classes", args.class_stride);
+            return Err(Unsupported { kernel: KERNEL, reason }.into());
+        }
+        args.features.check(KERNEL, "features", n * h * w * c, 16)?;
+        args.weights.check(KERNEL, "weights", classes * c, 16)?;
+        args.classes.check(KERNEL, "classes", class_rows, 4)?;
+        args.raw.check(KERNEL, "raw", shape.cells(), 4)?;
+        args.range.check(KERNEL, "range", n * maps * 2, 8)?;
+        let mut params = Params {
+            h: h as i32,
+            w: w as i32,
+            c: c as i32,
+            out_h: out_h as i32,
+            out_w: out_w as i32,
+            class_stride: args.class_stride as i32,
+            normalisation: match args.normalisation {
+                Normalisation::None => 0,
+                Normalisation::MinMax => 1,
+                Normalisation::ReluMinMax => 2,
+            },
+            alpha: 0.0,
+        };
+        let (function, crop, shown) = match &args.output {
+            CamOutput::F32(shown) => {
+                shown.check(KERNEL, "output", shape.pixels(), 16)?;
+                (&self.to_f32, None, shown.address)
+            }
+            CamOutput::F16(shown) => {
+                shown.check(KERNEL, "output", shape.pixels(), 16)?;
+                (&self.to_f16, None, shown.address)
+            }
+            CamOutput::U8(shown) => {
+                shown.check(KERNEL, "output", shape.pixels(), 16)?;
+                (&self.to_u8, None, shown.address)
+            }
+            CamOutput::Overlay { crop, colormap, alpha, picture } => {
+                crop.check(KERNEL, "crop", n * out_h * out_w * 3, 16)?;
+                colormap.check(KERNEL, "colormap", 256 * 3, 1)?;
+                picture.check(KERNEL, "picture", shape.pixels() * 3, 16)?;
+                params.alpha = *alpha;
+                (&self.overlay, Some((crop.address, colormap.address)), picture.address)
+            }
+        };
+        let mut call = stream.launch_builder(function);
+        call.arg(&args.features.address).arg(&args.weights.address).arg(&args.classes.address);
+        call.arg(&args.raw.address).arg(&args.range.address);
+        if let Some((crop, colormap)) = &crop {
+            call.arg(crop).arg(colormap);
+        }
+        call.arg(&shown).arg(&params);
+        // SAFETY: order and types match the entries in kernels/cam_upsample.cu, lengths and alignment were checked above, the
+        // classes are less than the rows of `weights` as the caller's argument says, and the kernel writes only `raw`, `range`
+        // and the output, borrowed mutably.
+        #[allow(unsafe_code)]
+        unsafe { call.launch(self.config(shape)) }.map_err(|source| CudaError::Launch { kernel: KERNEL, source })?;
+        Ok(())
+    }
+}
+
+/// The map, and in one place the class's weights and then the taps of all rows.
+fn shared_bytes(shape: &CamShape) -> usize {
+    16 * (shape.h * shape.w).div_ceil(4) + (4 * shape.c).max(8 * shape.out_h)
+}
+
+/// Blocks that share the rows of a map: one where there are maps enough for every multiprocessor.
+fn slices(shape: &CamShape, multiprocessors: usize) -> usize {
+    let most = shape.out_h.div_ceil(ROWS_PER_SLICE);
+    (multiprocessors / (shape.n * shape.maps)).clamp(1, most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RESNET18: CamShape = CamShape { n: 1, h: 7, w: 7, c: 512, classes: 1000, maps: 1, out_h: 224, out_w: 224 };
+
+    #[test]
+    fn few_maps_are_cut_into_slices() {
+        assert_eq!(slices(&RESNET18, 108), 14);
+        assert_eq!(slices(&CamShape { n: 8, maps: 5, ..RESNET18 }, 108), 2);
+        assert_eq!(slices(&CamShape { n: 128, ..RESNET18 }, 108), 1);
+        assert_eq!(slices(&CamShape { out_h: 5, ..RESNET18 }, 108), 1);
+    }
+
+    #[test]
+    fn shared_memory_holds_the_map_and_the_larger_of_the_rest() {
+        assert_eq!(shared_bytes(&RESNET18), 208 + 2048);
+        assert_eq!(shared_bytes(&CamShape { out_h: 4096, ..RESNET18 }), 208 + 32_768);
+    }
+}

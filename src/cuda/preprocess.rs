@@ -1,0 +1,157 @@
+//! Launches `kernels/preprocess.cu`.
+
+use cudarc::driver::{CudaFunction, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
+
+use super::preprocess_tables::Pass;
+use super::variants::PREPROCESS_TILE;
+use super::{CudaError, Element, Modules, PreprocessTables, Span, SpanMut, Unsupported, limits};
+
+const KERNEL: &str = "preprocess";
+
+/// Twin of the kernel's `ResizeParams`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Params {
+    in_pitch: i32,
+    outputs: i32,
+    taps: i32,
+    seen_w: i32,
+    seen_h: i32,
+    at_x: i32,
+    at_y: i32,
+    out_w: i32,
+    out_h: i32,
+}
+const _: () = assert!(size_of::<Params>() == 36);
+
+// SAFETY: `repr(C)`, plain integers without padding.
+#[allow(unsafe_code)]
+unsafe impl DeviceRepr for Params {}
+
+/// From decoded pixels to the network's input of `T`, with the CPU's bytes: resize, crop, normalisation.
+pub struct Preprocess<T> {
+    channels: usize,
+    horizontal: Passes,
+    vertical: Passes,
+    element: std::marker::PhantomData<T>,
+}
+
+/// The kernels that filter along one axis.
+struct Passes {
+    /// To bytes.
+    first: CudaFunction,
+    /// To the crop and the tensor.
+    second: CudaFunction,
+}
+
+/// What [`Preprocess::launch`] reads and writes.
+pub struct PreprocessArgs<'a, T> {
+    /// Rows of RGB pixels, `pitch * H` bytes for the picture's H.
+    pub picture: Span<'a, u8>,
+    /// Bytes from one row of `picture` to the next.
+    pub pitch: usize,
+    /// The way from the picture to the crop.
+    pub tables: &'a PreprocessTables,
+    /// The picture between the passes, [`PreprocessTables::between_bytes`].
+    pub between: SpanMut<'a, u8>,
+    /// The pixels that the network sees, `[H, W, 3]`.
+    pub crop: SpanMut<'a, u8>,
+    /// The same, normalised: `[H, W, channels]`, those past the third being 0; 16-byte aligned.
+    pub y: SpanMut<'a, T>,
+}
+
+impl<T: Element> Preprocess<T> {
+    /// Loads the kernels that write `channels`: 3 or 4 for f32, 4 or 8 for f16.
+    ///
+    /// # Errors
+    /// [`CudaError::Unsupported`] for another number, else as [`Modules::function`].
+    pub fn new(modules: &Modules, channels: usize) -> Result<Self, CudaError> {
+        let known: [usize; 2] = if size_of::<T>() == 2 { [4, 8] } else { [3, 4] };
+        if !known.contains(&channels) {
+            let reason = format!("{channels} channels of {}, expected {known:?}", T::NAME);
+            return Err(Unsupported { kernel: KERNEL, reason }.into());
+        }
+        let load = |axis: &str| -> Result<Passes, CudaError> {
+            let entry = |what: &str| modules.function(KERNEL, &format!("resize_{axis}_{what}"), 0);
+            Ok(Passes { first: entry("u8")?, second: entry(&format!("normalise_{}_c{channels}", T::NAME))? })
+        };
+        Ok(Self {
+            channels,
+            horizontal: load("horizontal")?,
+            vertical: load("vertical")?,
+            element: std::marker::PhantomData,
+        })
+    }
+
+    /// Why these kernels cannot run `tables` on rows of `pitch` bytes, or `Ok`. Touches no device.
+    ///
+    /// # Errors
+    /// A pitch less than a row, or more than the kernels' indices hold.
+    pub fn can_run(&self, tables: &PreprocessTables, pitch: usize) -> Result<(), Unsupported> {
+        let ((w, h), (crop_w, crop_h)) = (tables.picture(), tables.crop());
+        let row = 3 * w;
+        if pitch < row || i32::try_from(pitch).is_err() {
+            let reason = format!("rows of {w} pixels are {pitch} bytes apart, expected {row} to 2^31 - 1");
+            return Err(Unsupported { kernel: KERNEL, reason });
+        }
+        limits::activation(KERNEL, [1, crop_h, crop_w, self.channels])?;
+        let rows = tables.between().1.max(crop_h).div_ceil(PREPROCESS_TILE.1 as usize);
+        limits::grid(KERNEL, "blocks of rows", rows)?;
+        pitch.checked_mul(h).map(|_| ()).ok_or_else(|| Unsupported { kernel: KERNEL, reason: "the picture is too large".into() })
+    }
+
+    fn config((w, h): (usize, usize)) -> LaunchConfig {
+        let (tile_w, tile_h) = PREPROCESS_TILE;
+        let grid_dim = ((w as u32).div_ceil(tile_w), (h as u32).div_ceil(tile_h), 1);
+        LaunchConfig { grid_dim, block_dim: (tile_w, tile_h, 1), shared_mem_bytes: 0 }
+    }
+
+    /// Enqueues both passes; returns before they have run.
+    ///
+    /// # Errors
+    /// [`CudaError::Unsupported`], [`CudaError::Length`], [`CudaError::Alignment`] or [`CudaError::Launch`].
+    pub fn launch(&self, stream: &CudaStream, args: PreprocessArgs<'_, T>) -> Result<(), CudaError> {
+        let tables = args.tables;
+        self.can_run(tables, args.pitch)?;
+        let (crop_w, crop_h) = tables.crop();
+        args.picture.check(KERNEL, "picture", args.pitch * tables.picture().1, 1)?;
+        args.between.check(KERNEL, "between", tables.between_bytes(), 1)?;
+        args.crop.check(KERNEL, "crop", crop_w * crop_h * 3, 1)?;
+        args.y.check(KERNEL, "y", crop_w * crop_h * self.channels, 16)?;
+
+        let between @ (between_w, _) = tables.between();
+        let (first, second) = (tables.first_pass(), tables.second_pass());
+        let fault = |source| CudaError::Launch { kernel: KERNEL, source };
+
+        let picture = args.picture.address + tables.source_offset(args.pitch) as u64;
+        let params = params(first, args.pitch, between, (0, 0), between);
+        let (starts, weights) = first.addresses(stream);
+        let mut call = stream.launch_builder(&self.passes(first).first);
+        call.arg(&picture).arg(&starts).arg(&weights).arg(&args.between.address).arg(&params);
+        // SAFETY: order and types match the entry in kernels/preprocess.cu; lengths were checked above, and the starts and
+        // weights keep every read inside the picture; the kernel writes only `between`, borrowed mutably.
+        #[allow(unsafe_code)]
+        unsafe { call.launch(Self::config(between)) }.map_err(fault)?;
+
+        let params = self::params(second, 3 * between_w, tables.seen(), tables.at(), tables.crop());
+        let (starts, weights) = second.addresses(stream);
+        let table = tables.table_address(stream);
+        let mut call = stream.launch_builder(&self.passes(second).second);
+        call.arg(&args.between.address).arg(&starts).arg(&weights).arg(&table).arg(&args.crop.address).arg(&args.y.address);
+        call.arg(&params);
+        // SAFETY: as above; the kernel writes only `crop` and `y`, borrowed mutably.
+        #[allow(unsafe_code)]
+        unsafe { call.launch(Self::config(tables.crop())) }.map_err(fault)?;
+        Ok(())
+    }
+
+    fn passes(&self, pass: &Pass) -> &Passes {
+        if pass.is_horizontal { &self.horizontal } else { &self.vertical }
+    }
+}
+
+fn params(pass: &Pass, pitch: usize, seen: (usize, usize), at: (usize, usize), out: (usize, usize)) -> Params {
+    let [in_pitch, outputs, taps, seen_w, seen_h, at_x, at_y, out_w, out_h] =
+        [pitch, pass.outputs, pass.taps, seen.0, seen.1, at.0, at.1, out.0, out.1].map(|v| v as i32);
+    Params { in_pitch, outputs, taps, seen_w, seen_h, at_x, at_y, out_w, out_h }
+}

@@ -10,12 +10,6 @@ struct alignas(2) f16 {
 };
 static_assert(sizeof(f16) == 2, "arrays of f16 are packed");
 
-// Eight halves: what a 16-byte access moves.
-struct alignas(16) f16x8 {
-    unsigned pair[4];
-};
-static_assert(sizeof(f16x8) == 16, "one 16-byte access");
-
 __device__ inline float to_f32(float v) { return v; }
 __device__ inline float to_f32(f16 v) { return ptx::f32_from_f16(v.bits); }
 
@@ -27,20 +21,60 @@ __device__ inline float from_f32<float>(float v) { return v; }
 template <>
 __device__ inline f16 from_f32<f16>(float v) { return f16{ptx::f16_from_f32(v)}; }
 
-__device__ inline void unpack(const f16x8& from, float (&to)[8]) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        to[2 * i] = ptx::f32_from_f16((unsigned short)(from.pair[i] & 0xffffu));
-        to[2 * i + 1] = ptx::f32_from_f16((unsigned short)(from.pair[i] >> 16));
+// Reads or writes V neighbouring elements as f32, with one access of V * sizeof(T) bytes (two for eight floats), to which
+// `p` is aligned. V = 1 takes any address.
+template <int V, typename T>
+struct Vector;
+template <typename T>
+struct Vector<1, T> {
+    static __device__ void load(const T* p, float (&v)[1]) { v[0] = to_f32(p[0]); }
+    static __device__ void store(T* p, const float (&v)[1]) { p[0] = from_f32<T>(v[0]); }
+};
+template <>
+struct Vector<4, float> {
+    static __device__ void load(const float* p, float (&v)[4]) {
+        const float4 x = *(const float4*)p;
+        v[0] = x.x, v[1] = x.y, v[2] = x.z, v[3] = x.w;
     }
-}
-
-__device__ inline f16x8 pack(const float (&from)[8]) {
-    f16x8 to;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) to.pair[i] = ptx::f16x2_from_f32(from[2 * i], from[2 * i + 1]);
-    return to;
-}
+    static __device__ void store(float* p, const float (&v)[4]) { *(float4*)p = make_float4(v[0], v[1], v[2], v[3]); }
+};
+template <>
+struct Vector<8, float> {
+    static __device__ void load(const float* p, float (&v)[8]) {
+        const float4 x = *(const float4*)p, y = *(const float4*)(p + 4);
+        v[0] = x.x, v[1] = x.y, v[2] = x.z, v[3] = x.w;
+        v[4] = y.x, v[5] = y.y, v[6] = y.z, v[7] = y.w;
+    }
+    static __device__ void store(float* p, const float (&v)[8]) {
+        *(float4*)p = make_float4(v[0], v[1], v[2], v[3]);
+        *(float4*)(p + 4) = make_float4(v[4], v[5], v[6], v[7]);
+    }
+};
+template <>
+struct Vector<4, f16> {
+    static __device__ void load(const f16* p, float (&v)[4]) {
+        const uint2 x = *(const uint2*)p;
+        ptx::f32x2_from_f16x2(x.x, v[0], v[1]);
+        ptx::f32x2_from_f16x2(x.y, v[2], v[3]);
+    }
+    static __device__ void store(f16* p, const float (&v)[4]) {
+        *(uint2*)p = make_uint2(ptx::f16x2_from_f32(v[0], v[1]), ptx::f16x2_from_f32(v[2], v[3]));
+    }
+};
+template <>
+struct Vector<8, f16> {
+    static __device__ void load(const f16* p, float (&v)[8]) {
+        const uint4 x = *(const uint4*)p;
+        ptx::f32x2_from_f16x2(x.x, v[0], v[1]);
+        ptx::f32x2_from_f16x2(x.y, v[2], v[3]);
+        ptx::f32x2_from_f16x2(x.z, v[4], v[5]);
+        ptx::f32x2_from_f16x2(x.w, v[6], v[7]);
+    }
+    static __device__ void store(f16* p, const float (&v)[8]) {
+        *(uint4*)p = make_uint4(ptx::f16x2_from_f32(v[0], v[1]), ptx::f16x2_from_f32(v[2], v[3]),
+                                ptx::f16x2_from_f32(v[4], v[5]), ptx::f16x2_from_f32(v[6], v[7]));
+    }
+};
 
 // NaN stays NaN; fmaxf would turn it into 0 and hide the fault.
 __device__ inline float relu(float v) { return v < 0.f ? 0.f : v; }

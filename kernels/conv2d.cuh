@@ -14,22 +14,49 @@ struct Conv2dParams {
 };
 static_assert(sizeof(Conv2dParams) == 52, "as the host fills it");
 
-// Epilogues: (accumulator, output channel, index in y) -> value to store. A null-free set of pointers per struct; T is the
-// element type of y and of the residual, which has y's shape.
+// Epilogues turn the sums of V neighbouring output channels, k to k + V - 1, into the values to store; `at` is the first
+// one's index in y. V elements are read at once, so k and `at` are multiples of V.
 struct None {
-    __device__ float operator()(float acc, int, size_t) const { return acc; }
+    template <int V>
+    __device__ void operator()(float (&)[V], int, size_t) const {}
 };
+
 struct Bias {
     const float* bias; // [k]
-    __device__ float operator()(float acc, int k, size_t) const { return acc + bias[k]; }
+    template <int V>
+    __device__ void operator()(float (&v)[V], int k, size_t) const {
+        float b[V];
+        Vector<V, float>::load(bias + k, b);
+#pragma unroll
+        for (int i = 0; i < V; ++i) v[i] += b[i];
+    }
 };
+
 struct BiasRelu {
-    const float* bias;
-    __device__ float operator()(float acc, int k, size_t) const { return relu(acc + bias[k]); }
+    Bias bias;
+    template <int V>
+    __device__ void operator()(float (&v)[V], int k, size_t at) const {
+        bias(v, k, at);
+#pragma unroll
+        for (int i = 0; i < V; ++i) v[i] = relu(v[i]);
+    }
 };
+
+// The end of a residual block. T is the element type of y.
 template <typename T>
 struct BiasResidualRelu {
-    const float* bias;
+    Bias bias;
     const T* residual; // [n, p, q, k]
-    __device__ float operator()(float acc, int k, size_t i) const { return relu(acc + bias[k] + to_f32(residual[i])); }
+    template <int V>
+    __device__ void operator()(float (&v)[V], int k, size_t at) const {
+        float r[V];
+        Vector<V, T>::load(residual + at, r);
+        bias(v, k, at);
+#pragma unroll
+        for (int i = 0; i < V; ++i) v[i] = relu(v[i] + r[i]);
+    }
 };
+
+// Names of entries carry the tile: NAMED(conv, 64, 32, 16, bias) is conv_64x32x16_bias.
+#define NAMED_(stem, bm, bn, bk, epilogue) stem##_##bm##x##bn##x##bk##_##epilogue
+#define NAMED(stem, bm, bn, bk, epilogue) NAMED_(stem, bm, bn, bk, epilogue)

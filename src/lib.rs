@@ -5,6 +5,8 @@
 
 pub mod cam;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod engine;
 mod error;
 pub mod input;

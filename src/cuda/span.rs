@@ -61,6 +61,16 @@ impl<'a, T> Span<'a, T> {
         Self { address, len: slice.len(), memory: PhantomData }
     }
 
+    /// `len` elements at an address, for arenas.
+    ///
+    /// # Safety
+    /// They are allocated and aligned for all of `'a`, and nothing writes them during `'a` but work that the stream of this
+    /// span's launches has put in order.
+    #[allow(unsafe_code)]
+    pub unsafe fn from_raw(address: u64, len: usize) -> Self {
+        Self { address, len, memory: PhantomData }
+    }
+
     /// Elements.
     pub fn len(&self) -> usize {
         self.len
@@ -77,6 +87,15 @@ impl<'a, T> SpanMut<'a, T> {
     pub fn of(slice: &'a mut impl DevicePtrMut<T>, stream: &CudaStream) -> Self {
         let len = slice.len();
         let (address, _) = slice.device_ptr_mut(stream);
+        Self { address, len, memory: PhantomData }
+    }
+
+    /// `len` elements at an address, for arenas.
+    ///
+    /// # Safety
+    /// As [`Span::from_raw`]; and in each launch no other span overlaps this one, unless the kernel allows it.
+    #[allow(unsafe_code)]
+    pub unsafe fn from_raw(address: u64, len: usize) -> Self {
         Self { address, len, memory: PhantomData }
     }
 
@@ -99,25 +118,6 @@ impl<'a, T> SpanMut<'a, T> {
     pub fn reborrow(&mut self) -> SpanMut<'_, T> {
         SpanMut { address: self.address, len: self.len, memory: PhantomData }
     }
-}
-
-/// Elements at an address, for arenas.
-///
-/// # Safety
-/// The `len` elements at `address` are allocated, aligned, and not written for `'a` by work on other streams, nor through
-/// another span by work that this stream does not order.
-#[allow(unsafe_code)]
-pub(crate) unsafe fn raw<'a, T>(address: u64, len: usize) -> Span<'a, T> {
-    Span { address, len, memory: PhantomData }
-}
-
-/// As [`raw`], for writing.
-///
-/// # Safety
-/// As [`raw`]; and no other span that is used in the same launch overlaps it.
-#[allow(unsafe_code)]
-pub(crate) unsafe fn raw_mut<'a, T>(address: u64, len: usize) -> SpanMut<'a, T> {
-    SpanMut { address, len, memory: PhantomData }
 }
 
 /// Checks one argument of `kernel`: exactly `expected` elements, at an address that is a multiple of `alignment`.

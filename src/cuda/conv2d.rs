@@ -1,0 +1,180 @@
+//! What the wrappers of the convolutions share.
+
+use cudarc::driver::{CudaFunction, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
+
+use super::span::{Element, Span, SpanMut};
+use super::{CudaError, Modules, Unsupported};
+use crate::network::Conv2dShape;
+
+/// Sizes by value; the twin of `Conv2dParams` in kernels/conv2d.cuh.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Conv2dParams {
+    n: i32,
+    h: i32,
+    w: i32,
+    c: i32,
+    k: i32,
+    r: i32,
+    s: i32,
+    stride: i32,
+    pad: i32,
+    p: i32,
+    q: i32,
+    gemm_m: i32,
+    gemm_k: i32,
+}
+
+const _: () = assert!(size_of::<Conv2dParams>() == 52, "as kernels/conv2d.cuh asserts");
+
+// SAFETY: 13 integers without padding, which the kernels declare alike; valid for any bits.
+#[allow(unsafe_code)]
+unsafe impl DeviceRepr for Conv2dParams {}
+
+impl Conv2dParams {
+    /// `Err` with the name of a size that kernels cannot count.
+    pub(super) fn new(shape: &Conv2dShape) -> Result<Self, &'static str> {
+        let size = |name, value: usize| i32::try_from(value).map_err(|_| name);
+        Ok(Self {
+            n: size("N", shape.n())?,
+            h: size("H", shape.h())?,
+            w: size("W", shape.w())?,
+            c: size("C", shape.c())?,
+            k: size("K", shape.k())?,
+            r: size("R", shape.r())?,
+            s: size("S", shape.s())?,
+            stride: size("stride", shape.stride())?,
+            pad: size("pad", shape.pad())?,
+            p: size("P", shape.p())?,
+            q: size("Q", shape.q())?,
+            gemm_m: size("N*P*Q", shape.gemm_m())?,
+            gemm_k: size("R*S*C", shape.gemm_k())?,
+        })
+    }
+}
+
+/// What happens to the sums before they are stored.
+#[derive(Clone, Copy, Debug)]
+pub enum Epilogue<'a, T> {
+    /// Nothing: a network that is not folded goes on with its batch norm.
+    None,
+    /// `+ bias[k]`.
+    Bias {
+        /// `[K]`.
+        bias: Span<'a, f32>,
+    },
+    /// `+ bias[k]`, then ReLU.
+    BiasRelu {
+        /// `[K]`.
+        bias: Span<'a, f32>,
+    },
+    /// `+ bias[k] + residual`, then ReLU: the end of a residual block.
+    BiasResidualRelu {
+        /// `[K]`.
+        bias: Span<'a, f32>,
+        /// `[N, P, Q, K]`.
+        residual: Span<'a, T>,
+    },
+}
+
+/// Ends of the entries' names, in the order of [`Epilogue`].
+const SUFFIXES: [&str; 4] = ["none", "bias", "bias_relu", "bias_residual_relu"];
+
+/// One convolution on device memory: `y = epilogue(conv2d(x, w))`.
+#[derive(Debug)]
+pub struct Conv2dArgs<'a, T> {
+    /// The geometry.
+    pub shape: &'a Conv2dShape,
+    /// `[N, H, W, C]`.
+    pub x: Span<'a, T>,
+    /// Filter, `[K, R, S, C]`.
+    pub w: Span<'a, T>,
+    /// With its operands.
+    pub epilogue: Epilogue<'a, T>,
+    /// `[N, P, Q, K]`.
+    pub y: SpanMut<'a, T>,
+}
+
+/// The entries of one compilation unit.
+#[derive(Debug)]
+pub(super) struct Entries([CudaFunction; 4]);
+
+impl Entries {
+    /// Loads `stem` with each epilogue's suffix.
+    pub(super) fn load(modules: &Modules, unit: &str, stem: &str, shared_bytes: u32) -> Result<Self, CudaError> {
+        let load = |suffix| modules.function(unit, &format!("{stem}_{suffix}"), shared_bytes);
+        let [a, b, c, d] = SUFFIXES.map(load);
+        Ok(Self([a?, b?, c?, d?]))
+    }
+
+    /// Checks `args` against their shape and enqueues the kernel.
+    pub(super) fn launch<T: Element>(
+        &self,
+        kernel: &'static str,
+        stream: &CudaStream,
+        args: Conv2dArgs<'_, T>,
+        alignment: u64,
+        config: LaunchConfig,
+    ) -> Result<(), CudaError> {
+        let Conv2dArgs { shape, x, w, epilogue, y } = args;
+        let outputs = shape.output().iter().product();
+        x.check(kernel, "x", shape.n() * shape.h() * shape.w() * shape.c(), alignment)?;
+        w.check(kernel, "w", shape.k() * shape.gemm_k(), alignment)?;
+        y.check(kernel, "y", outputs, alignment)?;
+        let (entry, bias, residual) = match epilogue {
+            Epilogue::None => (0, None, None),
+            Epilogue::Bias { bias } => (1, Some(bias), None),
+            Epilogue::BiasRelu { bias } => (2, Some(bias), None),
+            Epilogue::BiasResidualRelu { bias, residual } => (3, Some(bias), Some(residual)),
+        };
+        if let Some(bias) = &bias {
+            bias.check(kernel, "bias", shape.k(), alignment)?;
+        }
+        if let Some(residual) = &residual {
+            residual.check(kernel, "residual", outputs, alignment)?;
+        }
+        let params = Conv2dParams::new(shape)
+            .map_err(|size| Unsupported { kernel, reason: format!("{size} is beyond 2^31 - 1") })?;
+        let mut call = stream.launch_builder(&self.0[entry]);
+        call.arg(&x.address).arg(&w.address);
+        if let Some(bias) = &bias {
+            call.arg(&bias.address);
+        }
+        if let Some(residual) = &residual {
+            call.arg(&residual.address);
+        }
+        call.arg(&y.address).arg(&params);
+        // SAFETY: order and types are those of the entries in kernels/conv2d_*.cu: x, w, the epilogue's pointers, y, params.
+        // Lengths were checked above against the shape that the kernel counts by, addresses for the alignment that it asks
+        // for; it writes only `y`, which is borrowed mutably.
+        #[allow(unsafe_code)]
+        unsafe { call.launch(config) }.map_err(|source| CudaError::Launch { kernel, source })?;
+        Ok(())
+    }
+}
+
+/// Most blocks along a grid's second dimension.
+pub(super) const GRID_Y: usize = 65_535;
+
+/// One block per `bm x bn` tile of outputs; the shape was accepted by `can_run`.
+pub(super) fn grid(shape: &Conv2dShape, bm: u32, bn: u32) -> (u32, u32, u32) {
+    let blocks = |extent: usize, tile: u32| u32::try_from(extent.div_ceil(tile as usize)).unwrap_or(u32::MAX);
+    (blocks(shape.gemm_m(), bm), blocks(shape.gemm_n(), bn), 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::Window;
+
+    #[test]
+    fn every_size_is_in_its_place() {
+        let shape = Conv2dShape::new([2, 17, 19, 5], 23, Window { size: (3, 7), stride: 4, pad: 6 }).unwrap();
+        let params = Conv2dParams::new(&shape).unwrap();
+        // The order of the fields in kernels/conv2d.cuh.
+        // SAFETY: 13 integers, see above.
+        #[allow(unsafe_code)]
+        let words: [i32; 13] = unsafe { std::mem::transmute(params) };
+        assert_eq!(words, [2, 17, 19, 5, 23, 3, 7, 4, 6, 7, 7, 98, 105]);
+    }
+}

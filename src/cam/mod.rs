@@ -3,6 +3,7 @@
 pub(crate) mod choice;
 mod map;
 mod normalise;
+mod selection;
 mod stats;
 pub(crate) mod upsample;
 mod weighted_sum;
@@ -10,5 +11,6 @@ mod weighted_sum;
 pub use choice::UnknownChoice;
 pub use map::Map;
 pub use normalise::Normalisation;
+pub use selection::Selection;
 pub use stats::{MapError, MapStats};
 pub use weighted_sum::class_activation_map;

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 use cudarc::driver::sys::CUresult;
-use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DriverError};
+use cudarc::driver::{CudaSlice, CudaStream, CudaView, CudaViewMut, DevicePtr, DriverError, result};
 
-use super::span::{self, Span, SpanMut};
-use super::{CudaError, device};
+use super::{CudaError, Span, SpanMut, device};
 
 /// Every part starts at a multiple of this, which suits any access and keeps parts out of each other's cache lines.
 pub(super) const ALIGNMENT: usize = 256;
@@ -102,7 +101,7 @@ impl Arena {
         // arena is used on one stream, which orders this read after the launches that wrote.
         #[allow(unsafe_code)]
         unsafe {
-            span::raw(self.address + region.offset as u64, region.bytes / size_of::<T>())
+            Span::from_raw(self.address + region.offset as u64, region.bytes / size_of::<T>())
         }
     }
 
@@ -112,7 +111,7 @@ impl Arena {
         // SAFETY: as in `span`; and see above for the overlap.
         #[allow(unsafe_code)]
         unsafe {
-            span::raw_mut(self.address + region.offset as u64, region.bytes / size_of::<T>())
+            SpanMut::from_raw(self.address + region.offset as u64, region.bytes / size_of::<T>())
         }
     }
 
@@ -139,13 +138,25 @@ impl Arena {
         Ok(values)
     }
 
+    /// Fills a part with bytes of ones, which are no number: what a kernel forgets to write shows.
+    ///
+    /// # Errors
+    /// If the driver refuses.
+    pub(super) fn fill(&mut self, region: Region) -> Result<(), CudaError> {
+        let address = self.address + region.offset as u64;
+        // SAFETY: the region is inside the allocation, and the stream is the one that all its users are on.
+        #[allow(unsafe_code)]
+        unsafe { result::memset_d8_async(address, 0xff, region.bytes, self.stream.cu_stream()) }?;
+        Ok(())
+    }
+
     /// The bytes of a part, for copies.
-    pub(super) fn bytes(&self, region: Region) -> cudarc::driver::CudaView<'_, u8> {
+    pub(super) fn bytes(&self, region: Region) -> CudaView<'_, u8> {
         self.memory.slice(region.offset..region.offset + region.bytes)
     }
 
     /// The bytes of a part, to be copied to.
-    pub(super) fn bytes_mut(&mut self, region: Region) -> cudarc::driver::CudaViewMut<'_, u8> {
+    pub(super) fn bytes_mut(&mut self, region: Region) -> CudaViewMut<'_, u8> {
         self.memory.slice_mut(region.offset..region.offset + region.bytes)
     }
 }

@@ -16,6 +16,9 @@ pub(super) trait Real: Element + Pod + Send + Sync {
     /// time.
     const IMAGE_CHANNELS: usize;
 
+    /// Whether a network that is fine in f32 may exceed it.
+    const OVERFLOWS: bool;
+
     /// The convolutions of this precision.
     type Convolutions: Convolutions<Self>;
 
@@ -43,6 +46,7 @@ pub(super) trait Convolutions<T>: Sized + Send + Sync {
 
 impl Real for f32 {
     const IMAGE_CHANNELS: usize = 4;
+    const OVERFLOWS: bool = false;
     type Convolutions = Conv2dDirect;
 
     fn from_f32s(values: &[f32]) -> Vec<f32> {
@@ -74,6 +78,7 @@ impl Convolutions<f32> for Conv2dDirect {
 
 impl Real for f16 {
     const IMAGE_CHANNELS: usize = 8;
+    const OVERFLOWS: bool = true;
     type Convolutions = ImplicitGemms;
 
     fn from_f32s(values: &[f32]) -> Vec<f16> {

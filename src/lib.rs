@@ -16,6 +16,7 @@ pub mod output;
 pub mod render;
 pub mod sources;
 pub mod tensor;
+mod text;
 pub mod weights;
 
 pub use engine::{Device, Engine, Request};

@@ -91,7 +91,7 @@ fn batches_of_mixed_sizes_keep_their_order() {
     let engine = Engine::builder().batch(3).build().unwrap();
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo");
     let open = |name: &str| Picture::open(&assets.join(name)).unwrap();
-    let names = ["toys.jpg", "chelsea.jpg", "market.jpg", "picnic.jpg", "chelsea.jpg"];
+    let names = ["gravel.jpg", "chelsea.jpg", "pavement.jpg", "meadow.jpg", "chelsea.jpg"];
     let together = engine.explain(&names.map(open), &Request::top(1)).unwrap();
     for (name, explanation) in names.iter().zip(&together) {
         let alone = engine.explain(&[open(name)], &Request::top(1)).unwrap().remove(0);

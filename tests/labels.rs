@@ -83,6 +83,10 @@ fn bad_json_names_file_and_line() {
     assert!(refused("{\"0\": [\"n0\"]}").contains("expected a class name, or a list of WordNet id and class name"));
     assert!(refused("{\"0\": [\"n0\", \"a\", \"b\"]}").contains("invalid length 3"));
     assert!(refused("{\"0\": {\"name\": \"a\"}}").contains("invalid type: map"));
+    // A message that quotes the file neither floods nor steers a terminal.
+    assert_eq!(refused("{\"1\\n\\u001b[2J\": \"a\"}"), "names.txt:1: `1\\n\\u{1b}[2J` is no class index");
+    let long = refused(format!("{{\"{}\": 0}}", "x".repeat(5000)));
+    assert!(long.len() < 300 && long.ends_with("..."), "{long}");
     assert!(refused("[".repeat(100_000)).starts_with("names.txt:1:"));
 }
 

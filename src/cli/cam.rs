@@ -100,7 +100,7 @@ impl Job<'_> {
         let scene = Scene::new(self.args.view, &self.picture.rgb, &self.explanation.crop, &self.explanation.transform);
         let scene = scene.map_err(|error| error.to_string())?;
         let entries =
-            self.explanation.maps.par_iter().map(|map| self.write_class(&scene, map).map_err(|error| format!("{error:#}")));
+            self.explanation.maps.par_iter().map(|map| self.write_class(&scene, map).map_err(|error| error.to_string()));
         entries.collect()
     }
 

@@ -2,12 +2,27 @@
 
 use std::process::ExitCode;
 
-use camshaft::engine::{Explanation, Request};
-use serde_json::json;
+use camshaft::engine::{Explanation, Prediction, Request};
+use serde::Serialize;
 
 use super::args::ClassifyArgs;
 use super::run::{Run, exit_code};
 use super::{stdout, table};
+
+/// What `--json` prints of one input.
+#[derive(Serialize)]
+struct Entry<'a> {
+    file: &'a str,
+    #[serde(flatten)]
+    status: Status<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+enum Status<'a> {
+    Ok { predictions: &'a [Prediction] },
+    Error { message: &'a str },
+}
 
 /// Names the most probable classes of each input.
 pub fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
@@ -16,10 +31,11 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
     let mut rows = Vec::new();
     let failed = run.each(&Request::top(0), |name, outcome| {
         if args.json {
-            stdout::json(&match outcome {
-                Ok((_, explanation)) => json!({"file": name, "status": "ok", "predictions": top(explanation, args.top)}),
-                Err(message) => json!({"file": name, "status": "error", "message": message}),
-            })?;
+            let status = match outcome {
+                Ok((_, explanation)) => Status::Ok { predictions: top(explanation, args.top) },
+                Err(message) => Status::Error { message },
+            };
+            stdout::json(&Entry { file: name, status })?;
         } else if let Ok((_, explanation)) = outcome {
             for (rank, prediction) in top(explanation, args.top).iter().enumerate() {
                 let file = if rank == 0 { name.to_owned() } else { String::new() };
@@ -45,6 +61,6 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
     Ok(exit_code(failed, run.len()))
 }
 
-fn top(explanation: &Explanation, k: u32) -> &[camshaft::engine::Prediction] {
+fn top(explanation: &Explanation, k: u32) -> &[Prediction] {
     &explanation.predictions[..explanation.predictions.len().min(k as usize)]
 }

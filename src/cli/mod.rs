@@ -41,6 +41,6 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if stdout::is_closed_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {error:#}");
+    eprintln!("error: {error}"); // messages hold their causes
     if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }

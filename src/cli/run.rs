@@ -12,7 +12,7 @@ use super::inputs::{self, Missing};
 use super::progress;
 
 /// The bundled picture that stands in when no input is given: a name and a JPEG.
-const BUNDLED: (&str, &[u8]) = ("picnic.jpg", include_bytes!("../../assets/demo/picnic.jpg"));
+const BUNDLED: (&str, &[u8]) = ("meadow.jpg", include_bytes!("../../assets/demo/meadow.jpg"));
 
 /// What became of one input: its photograph and what was found in it, or a message that names it.
 pub type Outcome<'a> = Result<(&'a Picture, &'a Explanation), &'a str>;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::anyhow;
 use clap::CommandFactory;
 
 use super::args::Cli;
@@ -23,7 +23,7 @@ pub fn man(folder: Option<&Path>) -> anyhow::Result<ExitCode> {
         Some(folder) => {
             std::fs::create_dir_all(folder)
                 .and_then(|()| clap_mangen::generate_to(Cli::command(), folder))
-                .with_context(|| format!("cannot write pages to {}", folder.display()))?;
+                .map_err(|error| anyhow!("{}: cannot write the pages into this folder: {error}", folder.display()))?;
         }
         None => {
             let mut page = Vec::new();

@@ -26,7 +26,7 @@ pub const DEFAULT_BATCH: usize = 8;
 /// use camshaft::input::Picture;
 ///
 /// let engine = Engine::builder().build()?; // the bundled demo model
-/// let picture = Picture::open("assets/demo/picnic.jpg".as_ref())?;
+/// let picture = Picture::open("assets/demo/meadow.jpg".as_ref())?;
 /// for map in &engine.explain(&[picture], &Request::top(2))?[0].maps {
 ///     println!("{} {:.1} %", map.prediction.label, 100.0 * map.prediction.probability);
 /// }

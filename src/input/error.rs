@@ -54,7 +54,7 @@ pub enum InputError {
         format: ImageFormat,
     },
     /// The decoder refused the file.
-    #[error("{name}: cannot decode the {format:?} picture: {source}")]
+    #[error("{name}: cannot decode the {format:?} picture: {}", crate::text::plain(&source.to_string()))]
     Decode {
         /// The file.
         name: String,

@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::error::LabelError;
+use crate::text::plain;
 
 enum Document {
     List(Vec<String>),
@@ -20,8 +21,8 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<String>, LabelError> 
     let document = serde_json::from_str(text).map_err(|e| {
         // serde_json appends the position, which the error states in its own way.
         let message = e.to_string();
-        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(what, _)| what).to_owned();
-        LabelError::Json { path: path.to_owned(), line: e.line().max(1), message }
+        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(what, _)| what);
+        LabelError::Json { path: path.to_owned(), line: e.line().max(1), message: plain(message) }
     })?;
     let names = match document {
         Document::List(names) => names,

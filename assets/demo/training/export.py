@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 import evaluate
 import scenes
 
-PICTURES = {"picnic": (0, 3), "market": (0, 2), "toys": (0, 4)}  # name: (seed after evaluate.FIRST_SEED + 2 * 10**8, objects)
+PICTURES = {"meadow": (12, 3), "gravel": (17, 3), "pavement": (27, 2)}  # name: (seed after evaluate.FIRST_SEED + 2 * 10**8, objects)
 POINTING = 60
 
 

@@ -1,0 +1,20 @@
+//! The program, driven as a user does: arguments in; files, output and exit codes out.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[cfg(feature = "download")]
+#[path = "../sources/server.rs"]
+#[allow(dead_code, reason = "the tests of the sources use the rest of it")]
+mod server;
+
+mod bad_pictures;
+mod cam;
+mod commands;
+mod disk;
+mod fetch;
+mod inputs;
+mod pictures;
+mod preparing;
+mod program;
+mod usage;
+mod weights;

@@ -60,9 +60,7 @@ fn one(nvrtc: &Nvrtc, unit: &Unit, target: Target, folder: &Path) -> Result<Path
     let name = format!("kernels/{}.cu", unit.stem);
     let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
     let source = read(&name)?;
-    let mut options: Vec<String> = ["--include-path=kernels", "--std=c++17", "--generate-line-info"]
-        .map(String::from)
-        .into();
+    let mut options: Vec<String> = ["--include-path=kernels", "--std=c++17", "--generate-line-info"].map(String::from).into();
     options.push(format!("--gpu-architecture={}", target.architecture()));
     options.extend(unit.defines.iter().map(|(name, value)| format!("--define-macro={name}={value}")));
 

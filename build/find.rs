@@ -39,7 +39,10 @@ pub fn nvrtc() -> Result<Nvrtc, Missing> {
     let names = loader_names();
     match first(&names) {
         Ok(nvrtc) => return Ok(nvrtc),
-        Err(_) => looked.push(format!("the loader's path ({})", names.iter().map(|name| name.display().to_string()).collect::<Vec<_>>().join(", "))),
+        Err(_) => looked.push(format!(
+            "the loader's path ({})",
+            names.iter().map(|name| name.display().to_string()).collect::<Vec<_>>().join(", ")
+        )),
     }
     let sites = python_sites();
     if sites.is_empty() {
@@ -99,8 +102,12 @@ fn toolkits() -> Vec<PathBuf> {
     let windows = fs::read_dir(windows).into_iter().flatten().flatten().map(|entry| entry.path());
     let conda = env::var_os("CONDA_PREFIX").map(PathBuf::from);
     let roots = named.chain(usual).chain(windows).chain(conda);
-    let folders = roots.flat_map(|root| ["lib64", "lib", "targets/x86_64-linux/lib", "bin", "bin/x64"].map(|part| root.join(part)));
-    folders.chain(["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"].map(PathBuf::from)).filter(|folder| folder.is_dir()).collect()
+    let folders =
+        roots.flat_map(|root| ["lib64", "lib", "targets/x86_64-linux/lib", "bin", "bin/x64"].map(|part| root.join(part)));
+    folders
+        .chain(["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"].map(PathBuf::from))
+        .filter(|folder| folder.is_dir())
+        .collect()
 }
 
 fn loader_names() -> Vec<PathBuf> {

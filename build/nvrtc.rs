@@ -14,7 +14,14 @@ type GetText = unsafe extern "C" fn(Program, *mut c_char) -> c_int;
 pub struct Nvrtc {
     path: PathBuf,
     version: (c_int, c_int),
-    create: unsafe extern "C" fn(*mut Program, *const c_char, *const c_char, c_int, *const *const c_char, *const *const c_char) -> c_int,
+    create: unsafe extern "C" fn(
+        *mut Program,
+        *const c_char,
+        *const c_char,
+        c_int,
+        *const *const c_char,
+        *const *const c_char,
+    ) -> c_int,
     compile: unsafe extern "C" fn(Program, c_int, *const *const c_char) -> c_int,
     destroy: unsafe extern "C" fn(*mut Program) -> c_int,
     error: unsafe extern "C" fn(c_int) -> *const c_char,

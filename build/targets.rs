@@ -48,7 +48,11 @@ fn parse(list: &str) -> Result<Vec<u32>, String> {
         let digits = item.trim_start_matches("sm_").replace('.', "");
         match digits.parse() {
             Ok(capability @ 75..=999) => capabilities.push(capability),
-            _ => return Err(format!("CAMSHAFT_CUDA_ARCHS: `{item}` is no compute capability from 7.5 up; write for example 86,89")),
+            _ => {
+                return Err(format!(
+                    "CAMSHAFT_CUDA_ARCHS: `{item}` is no compute capability from 7.5 up; write for example 86,89"
+                ));
+            }
         }
     }
     capabilities.sort_unstable();
@@ -59,7 +63,8 @@ fn parse(list: &str) -> Result<Vec<u32>, String> {
 /// Capabilities of the GPUs in this machine, as far as their driver's tool tells.
 fn present() -> Vec<u32> {
     let output = Command::new("nvidia-smi").args(["--query-gpu=compute_cap", "--format=csv,noheader"]).output();
-    let text = output.ok().filter(|output| output.status.success()).map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let text =
+        output.ok().filter(|output| output.status.success()).map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     // A GPU that is too old, or an answer such as `[N/A]`, asks for nothing.
     let mut capabilities: Vec<u32> =
         text.iter().flat_map(|text| text.lines()).flat_map(|line| parse(line.trim()).unwrap_or_default()).collect();

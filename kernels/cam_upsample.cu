@@ -2,6 +2,7 @@
 //   raw[n,m,y,x] = sum_c x[n,y,x,c] * w[class(n,m),c]          class(n,m) = classes[n*class_stride + m], read on the device
 //   shown        = normalise(enlarge(raw[n,m]))                [out_h, out_w], half-pixel centres, edges clamped
 //   x f32 or f16 NHWC   w the same type [K, C]   classes i32   16-byte aligned, C % VEC == 0 (4 for f32, 8 for f16)
+//   A class that is not below `classes` reads no weights: its map is NaN.
 //   raw f32 [N, M, h, w]   range f32 [N, M, 2]: least and greatest enlarged value, both NaN if a value is not finite
 //   cam_upsample_{f32,f16}_{f32,f16,u8}: shown [N, M, out_h, out_w]; u8 is trunc(256 v) within 0..255, a colormap's entry
 //   cam_overlay_{f32,f16}: u8 RGB [N, M, out_h, out_w, 3], the colour of that entry over the crop u8 [N, out_h, out_w, 3]:
@@ -17,11 +18,12 @@
 struct CamUpsampleParams {
     int h, w, c;
     int out_h, out_w;
+    int classes; // K
     int class_stride; // from one image's classes to the next one's; 0 where all images share them
     int normalisation;
     float alpha; // of the overlay
 };
-static_assert(sizeof(CamUpsampleParams) == 32, "the host's twin has 32 bytes");
+static_assert(sizeof(CamUpsampleParams) == 36, "the host's twin has 36 bytes");
 
 enum Normalisation { NONE = 0, MIN_MAX = 1, RELU_MIN_MAX = 2 };
 
@@ -309,8 +311,13 @@ __device__ __forceinline__ void cam_upsample(const T* __restrict__ x, const T* _
     const size_t n = blockIdx.z, map = n * gridDim.y + blockIdx.y;
     const int chosen = classes[n * params.class_stride + blockIdx.y];
     out.start(params);
-    weighted_sum<T, VEC>(x + n * cells * params.c, w + (size_t)chosen * params.c, cells, params.c, smem);
+    const bool is_known = (unsigned)chosen < (unsigned)params.classes;
+    weighted_sum<T, VEC>(x + n * cells * params.c, w + (is_known ? (size_t)chosen * params.c : 0), cells, params.c, smem);
     __syncthreads(); // the cells are there, and nobody needs the weights any more
+    if (!is_known) {
+        for (int i = threadIdx.x; i < cells; i += THREADS) smem.cells[i] = nan_f32();
+        __syncthreads();
+    }
     for (int y = threadIdx.x; y < params.out_h; y += THREADS) smem.rows[y] = tap(y, params.out_h, params.h);
     if (blockIdx.x == 0)
         for (int i = threadIdx.x; i < cells; i += THREADS) raw[map * cells + i] = smem.cells[i];

@@ -3,6 +3,7 @@
 #include "common.cuh"
 
 __device__ inline float infinity() { return __int_as_float(0x7f800000); }
+__device__ inline float nan_f32() { return __int_as_float(0x7fc00000); }
 
 // The larger of two, or NaN if one is NaN: a NaN is never dropped. (fmaxf drops it.)
 __device__ __forceinline__ float max_nan(float a, float b) { return b > a || b != b ? b : a; }

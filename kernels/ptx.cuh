@@ -30,6 +30,12 @@ __device__ inline unsigned f16x2_from_f32(float low, float high) {
 #endif
 }
 
+// The halves of a register, lower address first.
+__device__ inline void f32x2_from_f16x2(unsigned pair, float& low, float& high) {
+    low = f32_from_f16((unsigned short)(pair & 0xffffu));
+    high = f32_from_f16((unsigned short)(pair >> 16));
+}
+
 // ---- arithmetic --------------------------------------------------------------------------------------------------------
 
 #if __CUDA_ARCH__ >= 800
@@ -40,11 +46,6 @@ __device__ inline unsigned max_nan_f16x2(unsigned a, unsigned b) {
     return larger;
 }
 #endif
-// The halves of a register, lower address first.
-__device__ inline void f32x2_from_f16x2(unsigned pair, float& low, float& high) {
-    low = f32_from_f16((unsigned short)(pair & 0xffffu));
-    high = f32_from_f16((unsigned short)(pair >> 16));
-}
 
 // ---- shared memory -----------------------------------------------------------------------------------------------------
 

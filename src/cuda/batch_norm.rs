@@ -93,10 +93,11 @@ impl<T: Element> BatchNorm<T> {
             }
         };
         let fits = |(vector, _): &&(u32, [CudaFunction; 3])| channels.is_multiple_of(*vector as usize);
-        let (vector, entries) = self.vectors.iter().find(fits).ok_or_else(|| Unsupported {
-            kernel: NAME,
-            reason: format!("no variant for {channels} channels"),
-        })?;
+        let (vector, entries) = self
+            .vectors
+            .iter()
+            .find(fits)
+            .ok_or_else(|| Unsupported { kernel: NAME, reason: format!("no variant for {channels} channels") })?;
         let (wide, bytes) = (u64::from(*vector), size_of::<T>() as u64);
         x.check(NAME, "x", y.len(), wide * bytes)?;
         y.check(NAME, "y", y.len(), wide * bytes)?;

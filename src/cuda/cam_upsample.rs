@@ -25,11 +25,12 @@ struct Params {
     c: i32,
     out_h: i32,
     out_w: i32,
+    classes: i32,
     class_stride: i32,
     normalisation: i32,
     alpha: f32,
 }
-const _: () = assert!(size_of::<Params>() == 32);
+const _: () = assert!(size_of::<Params>() == 36);
 
 // SAFETY: `repr(C)`, plain numbers without padding.
 #[allow(unsafe_code)]
@@ -109,8 +110,8 @@ pub struct CamUpsampleArgs<'a, T> {
     pub features: Span<'a, T>,
     /// `fc.weight`, `[classes, C]`, 16-byte aligned.
     pub weights: Span<'a, T>,
-    /// Classes on the device, each less than `classes`: the first `maps` of each row of `class_stride`. Ranks as
-    /// [`super::SoftmaxTopk`] leaves them may be passed on as they are.
+    /// Classes on the device: the first `maps` of each row of `class_stride`. Ranks as [`super::SoftmaxTopk`] leaves them may be
+    /// passed on as they are. The map of a class that the network does not have is NaN.
     pub classes: Span<'a, i32>,
     /// From one image's classes to the next one's; 0 where all images share the first `maps`.
     pub class_stride: usize,
@@ -201,6 +202,7 @@ impl<T: Element> CamUpsample<T> {
             c: c as i32,
             out_h: out_h as i32,
             out_w: out_w as i32,
+            classes: classes as i32,
             class_stride: args.class_stride as i32,
             normalisation: match args.normalisation {
                 Normalisation::None => 0,
@@ -238,8 +240,8 @@ impl<T: Element> CamUpsample<T> {
         }
         call.arg(&shown).arg(&params);
         // SAFETY: order and types match the entries in kernels/cam_upsample.cu, lengths and alignment were checked above, the
-        // classes are less than the rows of `weights` as the caller's argument says, and the kernel writes only `raw`, `range`
-        // and the output, borrowed mutably.
+        // kernel reads no weights of a class that is not there, and it writes only `raw`, `range` and the output, borrowed
+        // mutably.
         #[allow(unsafe_code)]
         unsafe { call.launch(self.config(shape)) }.map_err(|source| CudaError::Launch { kernel: KERNEL, source })?;
         Ok(())

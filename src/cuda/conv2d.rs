@@ -133,8 +133,8 @@ impl Entries {
         if let Some(residual) = &residual {
             residual.check(kernel, "residual", outputs, alignment)?;
         }
-        let params = Conv2dParams::new(shape)
-            .map_err(|size| Unsupported { kernel, reason: format!("{size} is beyond 2^31 - 1") })?;
+        let params =
+            Conv2dParams::new(shape).map_err(|size| Unsupported { kernel, reason: format!("{size} is beyond 2^31 - 1") })?;
         let mut call = stream.launch_builder(&self.0[entry]);
         call.arg(&x.address).arg(&w.address);
         if let Some(bias) = &bias {

@@ -95,9 +95,7 @@ impl Image {
         match self.target {
             Target::Cubin(_) => Ptx::from_binary(self.bytes.to_vec()),
             // The compiler ends its text with NUL; cudarc adds one of its own.
-            Target::Ptx(_) => {
-                Ptx::from_src(String::from_utf8_lossy(self.bytes.strip_suffix(b"\0").unwrap_or(self.bytes)))
-            }
+            Target::Ptx(_) => Ptx::from_src(String::from_utf8_lossy(self.bytes.strip_suffix(b"\0").unwrap_or(self.bytes))),
         }
     }
 }
@@ -108,7 +106,12 @@ fn best<'a>(images: &'a [Image], unit: &str, capability: u32) -> Option<&'a Imag
         Target::Cubin(made_for) => (made_for / 10 == capability / 10 && made_for <= capability).then_some((1, made_for)),
         Target::Ptx(made_for) => (made_for <= capability).then_some((0, made_for)),
     };
-    images.iter().filter(|image| image.unit == unit).filter_map(|image| Some((rank(image)?, image))).max_by_key(|&(rank, _)| rank).map(|(_, image)| image)
+    images
+        .iter()
+        .filter(|image| image.unit == unit)
+        .filter_map(|image| Some((rank(image)?, image)))
+        .max_by_key(|&(rank, _)| rank)
+        .map(|(_, image)| image)
 }
 
 fn advice(error: &DriverError, capability: u32) -> String {

@@ -71,6 +71,11 @@ impl<'a, T> Span<'a, T> {
         Self { address, len, memory: PhantomData }
     }
 
+    /// Where the first element is on the device.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
     /// Elements.
     pub fn len(&self) -> usize {
         self.len
@@ -97,6 +102,11 @@ impl<'a, T> SpanMut<'a, T> {
     #[allow(unsafe_code)]
     pub unsafe fn from_raw(address: u64, len: usize) -> Self {
         Self { address, len, memory: PhantomData }
+    }
+
+    /// Where the first element is on the device.
+    pub fn address(&self) -> u64 {
+        self.address
     }
 
     /// Elements.
@@ -139,14 +149,26 @@ pub(super) fn check(
 
 impl<T> Span<'_, T> {
     /// Checks the span as argument `buffer` of `kernel`.
-    pub(super) fn check(&self, kernel: &'static str, buffer: &'static str, expected: usize, alignment: u64) -> Result<(), CudaError> {
+    pub(super) fn check(
+        &self,
+        kernel: &'static str,
+        buffer: &'static str,
+        expected: usize,
+        alignment: u64,
+    ) -> Result<(), CudaError> {
         check(kernel, buffer, (self.address, self.len), expected, alignment)
     }
 }
 
 impl<T> SpanMut<'_, T> {
     /// Checks the span as argument `buffer` of `kernel`.
-    pub(super) fn check(&self, kernel: &'static str, buffer: &'static str, expected: usize, alignment: u64) -> Result<(), CudaError> {
+    pub(super) fn check(
+        &self,
+        kernel: &'static str,
+        buffer: &'static str,
+        expected: usize,
+        alignment: u64,
+    ) -> Result<(), CudaError> {
         check(kernel, buffer, (self.address, self.len), expected, alignment)
     }
 }

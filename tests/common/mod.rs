@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "every test binary includes this folder and uses its own part of it")]
 
 pub mod compare;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod goldens;
 pub mod pth;
 pub mod safetensors_file;

@@ -1,6 +1,7 @@
 //! Class activation maps: weighted channel sum, up-sampling, normalisation.
 
 pub(crate) mod choice;
+mod found;
 mod map;
 mod normalise;
 mod selection;
@@ -9,6 +10,7 @@ pub(crate) mod upsample;
 mod weighted_sum;
 
 pub use choice::UnknownChoice;
+pub use found::Found;
 pub use map::Map;
 pub use normalise::Normalisation;
 pub use selection::Selection;

@@ -5,7 +5,7 @@ use super::operators::Operators;
 use super::real::{Convolutions, Real};
 use super::{CamShape, CudaError, LinearShape, Norm, TopkShape};
 use crate::cam::Selection;
-use crate::network::{Conv2dShape, LayerShape, Network, Op, Slots, Value};
+use crate::network::{Conv2dShape, Layer, LayerShape, Network, Op, PlannedStep, Slots, Value};
 
 /// What tells one plan from another: everything that a recorded graph has fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +52,6 @@ pub(super) enum Step {
     Rank,
     /// The class activation maps.
     Cam,
-}
-
-/// A step as reports and errors name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedStep {
-    /// Layer of the table, or `top-k`, `cam`.
-    pub layer: String,
-    /// The kernel that runs it.
-    pub kernel: String,
 }
 
 pub(super) struct Blueprint {
@@ -197,7 +188,7 @@ impl Steps {
 /// The convolutions' problems as their kernels see them.
 fn convolutions<T: Real>(network: &Network, shapes: &[LayerShape], key: Key) -> Result<Vec<Option<Conv2dShape>>, CudaError> {
     let [n, h, w] = key.image;
-    let conv = |(layer, shape): (&crate::network::Layer, &LayerShape)| match (&layer.op, layer.input) {
+    let conv = |(layer, shape): (&Layer, &LayerShape)| match (&layer.op, layer.input) {
         (Op::Conv2d { c, k, window, .. }, Value::Image) => {
             Conv2dShape::new([n, h, w, c.next_multiple_of(T::IMAGE_CHANNELS)], *k, *window).map(Some)
         }

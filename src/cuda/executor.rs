@@ -4,11 +4,10 @@ use std::sync::{Mutex, MutexGuard};
 
 use half::f16;
 
-use super::blueprint::PlannedStep;
 use super::pipeline::{Pipeline, Run};
 use super::{CudaError, Modules, device};
-use crate::cam::{Map, Selection};
-use crate::network::{Layer, Model};
+use crate::cam::{Found, Selection};
+use crate::network::{Layer, Model, PlanReport};
 use crate::tensor::{Nhwc, Precision};
 
 /// How batch norm is computed.
@@ -47,38 +46,6 @@ struct State {
     pipeline: Box<dyn Run>,
     /// Why no call can succeed any more.
     ended: Option<String>,
-}
-
-/// What a run found, image by image.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found {
-    /// Class scores before the softmax, `[K]` of each image.
-    pub logits: Vec<Vec<f32>>,
-    /// Of each image the selected classes with their class activation maps `[h, w]`, raw.
-    pub maps: Vec<Vec<(usize, Map)>>,
-}
-
-impl Found {
-    /// Images that are finished.
-    pub fn images(&self) -> usize {
-        self.logits.len()
-    }
-
-    pub(super) fn push(&mut self, logits: &[f32], maps: Vec<(usize, Map)>) {
-        self.logits.push(logits.to_vec());
-        self.maps.push(maps);
-    }
-}
-
-/// How a pass over images of one shape runs, and the device memory that it takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlanReport {
-    /// Launches in their order.
-    pub steps: Vec<PlannedStep>,
-    /// Bytes of the parameters, shared by all passes.
-    pub parameters: usize,
-    /// Bytes of images, activations and results; activations share memory as soon as their last reader is done.
-    pub activations: usize,
 }
 
 impl Cuda {
@@ -157,9 +124,7 @@ impl Cuda {
     /// # Errors
     /// [`CudaError::Network`] or [`CudaError::Unsupported`] if the images fit no single pass.
     pub fn plan(&self, [n, h, w]: [usize; 3], maps: usize) -> Result<PlanReport, CudaError> {
-        let state = self.lock();
-        let (steps, activations) = state.pipeline.describe([n, h, w], maps)?;
-        Ok(PlanReport { steps, parameters: state.pipeline.parameter_bytes(), activations })
+        self.lock().pipeline.plan([n, h, w], maps)
     }
 
     /// Uses the pipeline, unless an earlier use ended it.

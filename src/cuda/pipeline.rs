@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use cudarc::driver::CudaStream;
 
-use super::blueprint::{Blueprint, Key, Maps, PlannedStep};
+use super::blueprint::{Blueprint, Key, Maps};
 use super::operators::Operators;
 use super::parameters::Parameters;
 use super::plan::{Body, Plan};
 use super::real::Real;
-use super::{CudaError, Found, Modules, Norm};
-use crate::cam::{Map, Selection, class_activation_map};
-use crate::network::{Layer, Model, Network, Slots};
+use super::{CudaError, Modules, Norm};
+use crate::cam::{Found, Map, Selection, class_activation_map};
+use crate::network::{Layer, Model, Network, PlanReport, Slots};
 use crate::tensor::Nhwc;
 
 /// Plans that keep their memory and graph; the one that was not used for longest makes room.
@@ -42,11 +42,8 @@ pub(super) trait Run: Send {
     /// Runs in one pass, layer by layer.
     fn visit(&mut self, images: &Nhwc, visit: &mut dyn FnMut(&Layer, [usize; 4], &[f32])) -> Result<(), CudaError>;
 
-    /// Steps of a pass over images of a shape, and the bytes that its activations take.
-    fn describe(&self, image: [usize; 3], maps: usize) -> Result<(Vec<PlannedStep>, usize), CudaError>;
-
-    /// Bytes that the parameters take.
-    fn parameter_bytes(&self) -> usize;
+    /// How a pass over images of a shape runs.
+    fn plan(&self, image: [usize; 3], maps: usize) -> Result<PlanReport, CudaError>;
 }
 
 impl<T: Real> Pipeline<T> {
@@ -181,13 +178,10 @@ impl<T: Real> Run for Pipeline<T> {
         Ok(())
     }
 
-    fn describe(&self, image: [usize; 3], maps: usize) -> Result<(Vec<PlannedStep>, usize), CudaError> {
-        let maps = Maps::Top(maps.min(self.network.architecture().classes()));
+    fn plan(&self, image: [usize; 3], maps: usize) -> Result<PlanReport, CudaError> {
+        let maps = Maps::of(Selection::Top(maps), self.network.architecture().classes());
         let blueprint = self.blueprint(Key { image, maps })?;
-        Ok((blueprint.names, blueprint.layout.bytes()))
-    }
-
-    fn parameter_bytes(&self) -> usize {
-        self.parameters.bytes()
+        let (parameters, activations) = (self.parameters.bytes() as u64, blueprint.layout.bytes() as u64);
+        Ok(PlanReport { steps: blueprint.names, parameters, activations })
     }
 }

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use camshaft::Error;
-use camshaft::engine::{DEFAULT_BATCH, Engine, EngineBuilder};
+use camshaft::engine::{DEFAULT_BATCH, Device, Engine, EngineBuilder};
 use camshaft::input::{Interpolation, Recipe};
 use camshaft::labels::Labels;
 use camshaft::sources::Source;
+use camshaft::tensor::Precision;
 use clap::Args;
 
 use super::args::choice;
@@ -22,6 +23,12 @@ pub struct ModelOptions {
     /// Class names: one a line, a JSON list, or imagenet_class_index.json
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
+    /// Where to run: auto (a CUDA device, else the cpu), cpu, cuda or cuda:N
+    #[arg(short, long, value_name = "DEVICE", default_value_t)]
+    pub device: Device,
+    /// What activations and filters are stored in. Default: f16 on a CUDA device, f32 on the cpu, which has no other
+    #[arg(long, value_parser = choice(Precision::ALL, Precision::name))]
+    pub precision: Option<Precision>,
     /// Threads. Default: one per core
     #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
@@ -33,7 +40,10 @@ pub struct ModelOptions {
 impl ModelOptions {
     /// A builder with these options, downloading what has to be.
     fn builder(&self) -> Result<EngineBuilder, Error> {
-        let mut builder = Engine::builder().weights(self.weights.clone()).mmap(!self.no_mmap);
+        let mut builder = Engine::builder().weights(self.weights.clone()).mmap(!self.no_mmap).device(self.device);
+        if let Some(precision) = self.precision {
+            builder = builder.precision(precision);
+        }
         if let Some(threads) = self.threads {
             builder = builder.threads(threads as usize);
             // Decoding and drawing run on rayon's global threads. They can be set once, and are, unless something used them before.
@@ -45,9 +55,22 @@ impl ModelOptions {
         Ok(builder)
     }
 
+    /// The class names. No device is asked for them.
+    pub fn labels(&self) -> Result<Labels, Error> {
+        let engine = fetch::with_bar(|progress| self.builder()?.device(Device::Cpu).build_with_progress(progress))?;
+        Ok(engine.labels().clone())
+    }
+
     /// The engine, for commands that look at no picture.
     pub fn engine(&self) -> Result<Engine, Error> {
-        fetch::with_bar(|progress| self.builder()?.build_with_progress(progress))
+        fetch::with_bar(|progress| self.builder()?.build_with_progress(progress)).inspect(tell_fallback)
+    }
+}
+
+/// Says on stderr when the choice of a device was not the fastest one's.
+fn tell_fallback(engine: &Engine) {
+    if let Some(why) = engine.fallback() {
+        eprintln!("note: running on the cpu: {why}");
     }
 }
 
@@ -94,6 +117,7 @@ impl InputOptions {
     /// The engine for pictures that are prepared so.
     pub fn engine(&self, recipe: Recipe, model: &ModelOptions) -> Result<Engine, Error> {
         fetch::with_bar(|progress| model.builder()?.recipe(recipe).batch(self.batch as usize).build_with_progress(progress))
+            .inspect(tell_fallback)
     }
 }
 

@@ -42,8 +42,10 @@ pub fn all(nvrtc: &Nvrtc, units: &[Unit], targets: &[Target], folder: &Path) -> 
             });
         }
     });
-    let (mut done, failures) = (done.into_inner().expect("no job panics"), failures.into_inner().expect("no job panics"));
+    let (mut done, mut failures) = (done.into_inner().expect("no job panics"), failures.into_inner().expect("no job panics"));
     if !failures.is_empty() {
+        failures.sort();
+        failures.dedup(); // a mistake is the same for every target
         return Err(failures.join("\n"));
     }
     let kept: HashSet<&Path> = done.iter().map(|compiled| &*compiled.path).collect();

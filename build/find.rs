@@ -26,8 +26,9 @@ pub fn nvrtc() -> Result<Nvrtc, Missing> {
             Ok(nvrtc) => return Ok(nvrtc),
             Err(refusals) => refusals,
         };
-        let why = if refusals.is_empty() { "the folder holds no NVRTC library".into() } else { refusals.join("; ") };
-        return Err(Missing::Asked(format!("CAMSHAFT_NVRTC={}: {why}", asked.display())));
+        let nothing = || format!("the folder {} holds no NVRTC library", asked.display());
+        let why = if refusals.is_empty() { nothing() } else { refusals.join("; ") };
+        return Err(Missing::Asked(format!("CAMSHAFT_NVRTC: {why}")));
     }
     let mut looked = vec![];
     for folder in toolkits() {
@@ -65,6 +66,7 @@ fn first(candidates: &[PathBuf]) -> Result<Nvrtc, Vec<String>> {
     for path in candidates {
         match Nvrtc::open(path) {
             Ok(nvrtc) => return Ok(nvrtc),
+            Err(why) if why.contains(&*path.to_string_lossy()) => refusals.push(why),
             Err(why) => refusals.push(format!("{}: {why}", path.display())),
         }
     }

@@ -19,8 +19,8 @@ use std::{env, fs, process};
 use compile::Compiled;
 use targets::Target;
 
-const WAYS_OUT: &str = "install it with `pip install nvidia-cuda-nvrtc-cu12`, or name the library's file or folder in CAMSHAFT_NVRTC, \
-                        then build again";
+const WAYS_OUT: &str = "install it with `pip install nvidia-cuda-nvrtc-cu12` and let cargo look again with \
+                        `cargo clean -p camshaft`, or name the library's file or folder in CAMSHAFT_NVRTC";
 
 pub fn main() {
     for path in ["build", "kernels", "src/cuda/variants.rs"] {
@@ -33,10 +33,13 @@ pub fn main() {
     let found = find::nvrtc();
     let table = match &found {
         Ok(nvrtc) => {
+            if nvrtc.path().is_absolute() {
+                println!("cargo:rerun-if-changed={}", nvrtc.path().display());
+            }
             let targets = targets::all().unwrap_or_else(|why| fail(&why));
             let folder = out.join("kernels");
             let compiled = compile::all(nvrtc, &variants::units(), &targets, &folder).unwrap_or_else(|log| fail(&log));
-            table(&compiled, &format!("NVRTC {} ({})", nvrtc.version(), nvrtc.path().display()))
+            table(&compiled, &format!("NVRTC {}", nvrtc.version()))
         }
         Err(find::Missing::Asked(why)) => fail(why),
         Err(find::Missing::Looked(places)) => {

@@ -1,5 +1,6 @@
 //! NVRTC through its C interface, opened at run time.
 
+use std::error::Error as _;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -44,10 +45,10 @@ impl Nvrtc {
         // SAFETY: loading runs the library's initialisers. It is NVIDIA's compiler, in a place that the user named or the
         // system's loader trusts; the types below are those of nvrtc.h, unchanged since CUDA 11.1.
         unsafe {
-            let library = Library::new(path).map_err(|error| error.to_string())?;
+            let library = Library::new(path).map_err(reason)?;
             macro_rules! symbol {
                 ($name:literal) => {
-                    *library.get($name).map_err(|error| error.to_string())?
+                    *library.get($name).map_err(reason)?
                 };
             }
             let query: unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int = symbol!(b"nvrtcVersion");
@@ -123,6 +124,11 @@ impl Nvrtc {
         // SAFETY: the library returns a static string for any status.
         unsafe { CStr::from_ptr((self.error)(status)) }.to_string_lossy().into_owned()
     }
+}
+
+/// What the loader says; its error alone only names the call.
+fn reason(error: libloading::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| source.to_string())
 }
 
 /// A program, destroyed on every way out.

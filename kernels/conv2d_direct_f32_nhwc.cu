@@ -90,18 +90,19 @@ __device__ void conv2d(const float* x, const float* w, float* y, const Epilogue&
     const int m = threadIdx.x / 32 * WM + lane / 8 * 4, n = lane % 8 * 4;
     float acc[8][8] = {}, a[BK], b[BK];
     Gather gather(x, w, p);
-    gather.load(p, a, b);
     const int tiles = ceil_div(p.gemm_k, BK);
-    for (int t = 0; t < tiles; ++t) {
-        const int stage = t % 2;
+    // Step t loads tile t and multiplies tile t - 1 while the loads are in flight.
+    for (int t = 0; t <= tiles; ++t) {
+        if (t < tiles) gather.load(p, a, b);
+        if (t > 0) multiply(smem.a[(t - 1) % 2], smem.b[(t - 1) % 2], acc, m, n);
+        if (t < tiles) {
 #pragma unroll
-        for (int kk = 0; kk < BK; ++kk) {
-            smem.a[stage][kk][threadIdx.x] = a[kk];
-            smem.b[stage][kk][threadIdx.x] = b[kk];
+            for (int kk = 0; kk < BK; ++kk) {
+                smem.a[t % 2][kk][threadIdx.x] = a[kk]; // its readers, of tile t - 2, passed the barrier of the step before
+                smem.b[t % 2][kk][threadIdx.x] = b[kk];
+            }
+            __syncthreads();
         }
-        __syncthreads(); // one barrier a step: the stage's earlier readers passed the barrier of the step before
-        if (t + 1 < tiles) gather.load(p, a, b); // in flight during the product
-        multiply(smem.a[stage], smem.b[stage], acc, m, n);
     }
 #pragma unroll
     for (int i = 0; i < 8; ++i) {

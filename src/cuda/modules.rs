@@ -11,11 +11,11 @@ use super::CudaError;
 
 /// One form of the code; capabilities are `10 * major + minor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "the build decides which forms there are")]
 enum Target {
     /// Intermediate code: the driver compiles it for any device of this capability or a later one.
     Ptx(u32),
     /// Machine code for devices of this major version and at least this minor one.
-    #[allow(dead_code)] // the build may make none
     Cubin(u32),
 }
 

@@ -125,3 +125,51 @@ impl<T: Guarded> Buffer<T> {
         values.iter().map(|value| value.to_f32()).collect()
     }
 }
+
+impl Guarded for u8 {
+    const GUARD: Self = 0xa5;
+    fn bits(self) -> u32 {
+        self.into()
+    }
+    fn from_f32(value: f32) -> Self {
+        value as Self
+    }
+    fn to_f32(self) -> f32 {
+        self.into()
+    }
+}
+
+impl Guarded for i32 {
+    const GUARD: Self = 0x5aa5_a55a;
+    fn bits(self) -> u32 {
+        self as u32
+    }
+    fn from_f32(value: f32) -> Self {
+        value as Self
+    }
+    fn to_f32(self) -> f32 {
+        self as f32
+    }
+}
+
+/// Whole numbers from `-most` to `most`, the same for a seed (SplitMix64).
+pub fn integers(seed: u64, len: usize, most: i64) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) >> 33
+    };
+    (0..len).map(|_| (next() as i64 % (2 * most + 1) - most) as f32).collect()
+}
+
+/// Every value is the wanted one; NaN is nobody's.
+#[track_caller]
+pub fn equal(what: &str, got: &[f32], want: &[f32]) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let wrong: Vec<usize> = (0..got.len()).filter(|&i| got[i] != want[i]).collect();
+    if let Some(&first) = wrong.first() {
+        panic!("{what}: {} of {} differ; first at {first}: got {}, want {}", wrong.len(), got.len(), got[first], want[first]);
+    }
+}

@@ -1,0 +1,173 @@
+//! The kernels around the convolutions against the CPU's code: pooling, linear layer, ranks. Data are small integers where sums
+//! are to be exact, so that equality can be demanded.
+
+#![cfg(feature = "cuda")]
+
+mod common;
+
+use camshaft::cpu::reference;
+use camshaft::cuda::{
+    CudaError, Element, GlobalAvgPool, GlobalAvgPoolArgs, Linear, LinearArgs, LinearShape, MaxPool2d, MaxPool2dArgs, SoftmaxTopk,
+    SoftmaxTopkArgs, TopkShape,
+};
+use camshaft::network::Window;
+use camshaft::tensor::Nhwc;
+use common::compare::{Allowance, assert_close};
+use common::cuda::{Buffer, Device, Guarded, Room, equal, integers};
+use half::f16;
+
+const ROOMS: [Room; 2] = [Room::Guarded, Room::Exact];
+
+#[test]
+fn max_pool2d() {
+    let device = Device::open();
+    let cases: &[([usize; 4], (usize, usize), usize, usize)] = &[
+        ([1, 112, 112, 64], (3, 3), 2, 1), // ResNet's
+        ([1, 1, 1, 8], (3, 3), 2, 1),
+        ([2, 7, 9, 16], (3, 3), 2, 1),
+        ([3, 5, 6, 5], (2, 3), 1, 0), // channels one at a time
+        ([2, 11, 4, 24], (3, 3), 2, 1),
+        ([1, 13, 2, 7], (5, 2), 3, 2),
+        ([1, 2, 2, 3], (2, 2), 1, 1),
+    ];
+    for (index, &(shape, size, stride, pad)) in cases.iter().enumerate() {
+        let window = Window { size, stride, pad };
+        let mut x = integers(index as u64, shape.iter().product(), 99);
+        let middle = x.len() / 2;
+        x[middle] = f32::NAN;
+        x[0] = f32::NEG_INFINITY;
+        let (p, q) = window.outputs(shape[1], shape[2]).unwrap();
+        let want = reference::max_pool2d(&Nhwc::new(shape, x.clone()), window, [shape[0], p, q, shape[3]]);
+        assert!(want.iter().any(|v| v.is_nan()), "a NaN wins its windows");
+        max_pool2d_of::<f32>(&device, ROOMS[index % 2], shape, window, &x, &want);
+        max_pool2d_of::<f16>(&device, ROOMS[index % 2], shape, window, &x, &want);
+    }
+}
+
+fn max_pool2d_of<T: Element + Guarded>(device: &Device, room: Room, shape: [usize; 4], window: Window, x: &[f32], want: &[f32]) {
+    let kernel = MaxPool2d::<T>::new(&device.modules).unwrap();
+    let (x, mut y) = (Buffer::<T>::new(device, x, room), Buffer::<T>::output(device, want.len(), room));
+    let args = MaxPool2dArgs { x: x.span(device), shape, window, y: y.span_mut(device) };
+    kernel.launch(&device.stream, args).unwrap();
+    // NaN equals nothing: shown as a number that is no input.
+    let shown = |values: &[f32]| values.iter().map(|v| if v.is_nan() { 12_345.0 } else { *v }).collect::<Vec<_>>();
+    equal(&format!("max pool {} {shape:?} {window:?}", T::NAME), &shown(&y.values(device)), &shown(want));
+}
+
+#[test]
+fn global_avg_pool() {
+    let device = Device::open();
+    let cases = [[1, 7, 7, 512], [3, 1, 1, 8], [2, 5, 7, 72], [1, 10, 10, 24], [1, 33, 1, 2048], [2, 8, 8, 64]];
+    for (index, shape) in cases.into_iter().enumerate() {
+        let x = integers(index as u64, shape.iter().product(), 99);
+        let want = reference::global_avg_pool(&Nhwc::new(shape, x.clone()));
+        global_avg_pool_of::<f32>(&device, ROOMS[index % 2], shape, &x, &want);
+        global_avg_pool_of::<f16>(&device, ROOMS[index % 2], shape, &x, &want);
+    }
+}
+
+fn global_avg_pool_of<T: Element + Guarded>(device: &Device, room: Room, shape: [usize; 4], x: &[f32], want: &[f32]) {
+    let kernel = GlobalAvgPool::<T>::new(&device.modules).unwrap();
+    let (x, mut y) = (Buffer::<T>::new(device, x, room), Buffer::<f32>::output(device, want.len(), room));
+    let args = GlobalAvgPoolArgs { x: x.span(device), shape, y: y.span_mut(device) };
+    kernel.launch(&device.stream, args).unwrap();
+    equal(&format!("mean {} {shape:?}", T::NAME), &y.values(device), want);
+}
+
+#[test]
+fn linear() {
+    let device = Device::open();
+    // Batches below, at and above the tile's images; residues in K; C of one read and of many.
+    let cases = [(1, 512, 1000), (2, 8, 1), (3, 2048, 37), (4, 72, 33), (7, 512, 10), (8, 264, 32), (9, 8, 5), (17, 136, 41)];
+    for (index, (n, c, k)) in cases.into_iter().enumerate() {
+        let shape = LinearShape { n, c, k };
+        let (x, w, bias) = (integers(1, n * c, 9), integers(2, k * c, 9), integers(3, k, 99));
+        let want = reference::linear(&x, &w, &bias);
+        linear_of::<f32>(&device, ROOMS[index % 2], shape, [&x, &w, &bias], &want);
+        linear_of::<f16>(&device, ROOMS[index % 2], shape, [&x, &w, &bias], &want);
+    }
+}
+
+fn linear_of<T: Element + Guarded>(device: &Device, room: Room, shape: LinearShape, [x, w, bias]: [&[f32]; 3], want: &[f32]) {
+    let kernel = Linear::<T>::new(&device.modules).unwrap();
+    let (x, w) = (Buffer::<f32>::new(device, x, room), Buffer::<T>::new(device, w, room));
+    let (bias, mut y) = (Buffer::<f32>::new(device, bias, room), Buffer::<f32>::output(device, want.len(), room));
+    let (x, w, bias) = (x.span(device), w.span(device), bias.span(device));
+    kernel.launch(&device.stream, LinearArgs { shape, x, w, bias, y: y.span_mut(device) }).unwrap();
+    equal(&format!("linear {} {shape:?}", T::NAME), &y.values(device), want);
+}
+
+/// Classes and probabilities of the first `k`, for each image.
+fn rank(device: &Device, logits: &[f32], n: usize, k: usize, room: Room) -> (Vec<usize>, Vec<f32>) {
+    let shape = TopkShape { n, classes: logits.len() / n, k };
+    let logits = Buffer::<f32>::new(device, logits, room);
+    let (mut index, mut probability) = (Buffer::<i32>::output(device, n * k, room), Buffer::<f32>::output(device, n * k, room));
+    let (index_span, probability_span) = (index.span_mut(device), probability.span_mut(device));
+    let args = SoftmaxTopkArgs { shape, logits: logits.span(device), index: index_span, probability: probability_span };
+    SoftmaxTopk::new(&device.modules).unwrap().launch(&device.stream, args).unwrap();
+    (index.values(device).into_iter().map(|v| v as usize).collect(), probability.values(device))
+}
+
+#[test]
+fn softmax_and_ranks() {
+    let device = Device::open();
+    // One class, fewer than a block's, the usual thousand, more than a tile of keys, and every rank of each.
+    let cases = [(1, 1000, 5), (2, 10, 10), (3, 1, 1), (1, 31, 31), (2, 33, 7), (1, 2049, 2049), (1, 1000, 1000), (2, 5000, 3)];
+    for (index, (n, classes, k)) in cases.into_iter().enumerate() {
+        // Eighths: many classes share a logit.
+        let logits: Vec<f32> = integers(index as u64, n * classes, 80).iter().map(|v| v / 8.0).collect();
+        let (got, probability) = rank(&device, &logits, n, k, ROOMS[index % 2]);
+        for image in 0..n {
+            let logits = &logits[image * classes..][..classes];
+            let mut order: Vec<usize> = (0..classes).collect();
+            order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+            assert_eq!(got[image * k..][..k], order[..k], "{n} images, {classes} classes, image {image}");
+            let most = f64::from(logits[order[0]]);
+            let exp = |class: usize| (f64::from(logits[class]) - most).exp();
+            let total: f64 = (0..classes).map(exp).sum();
+            let want: Vec<f32> = order[..k].iter().map(|&class| (exp(class) / total) as f32).collect();
+            // Differences of at most 20 are exact; ex2 of their product with log2(e), rounded at 2^-19, is off by 2e-6 of the
+            // value, a sum of thousands by less, the quotient by 1e-7.
+            assert_close("probabilities", &probability[image * k..][..k], &want, Allowance { abs: 0.0, rel: 5e-6 });
+        }
+    }
+}
+
+#[test]
+fn ranks_of_numbers_that_are_none() {
+    let device = Device::open();
+    let (index, probability) = rank(&device, &[1.0, f32::NAN, f32::NEG_INFINITY, 3.0, f32::INFINITY], 1, 5, Room::Guarded);
+    assert_eq!(index, [1, 4, 3, 0, 2], "the total order of IEEE 754");
+    assert!(probability.iter().all(|p| p.is_nan()), "{probability:?}");
+    let (index, probability) = rank(&device, &[-0.0, 0.0, f32::NEG_INFINITY], 1, 3, Room::Guarded);
+    assert_eq!(index, [1, 0, 2]);
+    assert_eq!(probability, [0.5, 0.5, 0.0]);
+}
+
+/// Each kind of error that a launch can give before it reaches the device.
+#[test]
+fn mistakes_are_refused() {
+    let device = Device::open();
+    let room = Room::Guarded;
+    let x = Buffer::<f32>::new(&device, &[0.0; 64], room);
+    let mut y = Buffer::<f32>::output(&device, 64, room);
+
+    let pool = MaxPool2d::<f32>::new(&device.modules).unwrap();
+    let window = Window { size: (3, 3), stride: 2, pad: 1 };
+    let args = MaxPool2dArgs { x: x.span(&device), shape: [1, 4, 4, 5], window, y: y.span_mut(&device) };
+    let error = pool.launch(&device.stream, args).unwrap_err();
+    assert!(matches!(error, CudaError::Length { buffer: "x", expected: 80, found: 64, .. }), "{error}");
+    let args = MaxPool2dArgs { x: x.span(&device), shape: [1, 4, 4, 4], window, y: y.span_mut(&device) };
+    let error = pool.launch(&device.stream, args).unwrap_err();
+    assert!(matches!(error, CudaError::Length { buffer: "y", expected: 16, found: 64, .. }), "{error}");
+
+    let mean = GlobalAvgPool::<f32>::new(&device.modules).unwrap();
+    assert!(mean.can_run([1, 2, 2, 6]).unwrap_err().to_string().contains("multiple of 4"));
+    assert!(GlobalAvgPool::<f16>::new(&device.modules).unwrap().can_run([1, 2, 2, 4]).unwrap_err().to_string().contains("of 8"));
+    let linear = Linear::<f32>::new(&device.modules).unwrap();
+    assert!(linear.can_run(&LinearShape { n: 1, c: 8, k: 0 }).unwrap_err().to_string().contains("empty"));
+    let ranks = SoftmaxTopk::new(&device.modules).unwrap();
+    assert!(ranks.can_run(&TopkShape { n: 1, classes: 4, k: 5 }).unwrap_err().to_string().contains("5 of 4"));
+    assert!(ranks.can_run(&TopkShape { n: 70_000, classes: 4, k: 1 }).unwrap_err().to_string().contains("65535"));
+    assert!(y.values(&device).iter().all(|v| v.is_nan()), "nothing ran");
+}

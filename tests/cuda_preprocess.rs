@@ -1,0 +1,121 @@
+//! Preprocessing on the device has the CPU's bytes and values: all of them, whatever the size of the picture.
+
+#![cfg(feature = "cuda")]
+
+mod common;
+
+use camshaft::cuda::{CudaError, Element, Preprocess, PreprocessArgs, PreprocessTables};
+use camshaft::input::{Interpolation, Picture, Recipe};
+use common::cuda::{Buffer, Device, Guarded, Room, equal};
+use common::seeded;
+use half::f16;
+use image::RgbImage;
+
+fn picture(w: u32, h: u32) -> Picture {
+    let bytes = seeded::picture(0, h as usize, w as usize, 7);
+    Picture::from_rgb("seeded", RgbImage::from_raw(w, h, bytes).unwrap())
+}
+
+fn recipe(resize: Option<u32>, crop: Option<u32>, interpolation: Interpolation) -> Recipe {
+    let mut recipe = Recipe::default();
+    (recipe.resize, recipe.crop, recipe.interpolation) = (resize, crop, interpolation);
+    recipe
+}
+
+/// `extra` bytes lie between the rows of the picture.
+fn check<T: Element + Guarded>(device: &Device, room: Room, recipe: &Recipe, picture: &Picture, channels: usize, extra: usize) {
+    let (w, h) = picture.rgb.dimensions();
+    let what = format!("{w}x{h} to {channels} {}, {recipe:?}", T::NAME);
+    let want = recipe.apply(picture).unwrap();
+    let plan = recipe.plan("seeded", (w, h)).unwrap();
+    let tables = PreprocessTables::new(&device.stream, recipe, &plan).unwrap();
+    let pitch = 3 * w as usize + extra;
+    let rows = picture.rgb.as_raw().chunks_exact(3 * w as usize);
+    let bytes: Vec<f32> = rows.flat_map(|row| row.iter().map(|&v| v.into()).chain(vec![255.0; extra])).collect();
+    let source = Buffer::<u8>::new(device, &bytes, room);
+    let mut between = Buffer::<u8>::output(device, tables.between_bytes(), room);
+    let mut crop = Buffer::<u8>::output(device, want.crop.as_raw().len(), room);
+    let mut y = Buffer::<T>::output(device, want.w * want.h * channels, room);
+    let args = PreprocessArgs {
+        picture: source.span(device),
+        pitch,
+        tables: &tables,
+        between: between.span_mut(device),
+        crop: crop.span_mut(device),
+        y: y.span_mut(device),
+    };
+    Preprocess::<T>::new(&device.modules, channels).unwrap().launch(&device.stream, args).unwrap();
+
+    let bytes: Vec<f32> = want.crop.as_raw().iter().map(|&v| v.into()).collect();
+    equal(&format!("bytes, {what}"), &crop.values(device), &bytes);
+    let padded = want.tensor.as_chunks::<3>().0.iter().flat_map(|pixel| {
+        let zeros = vec![0.0; channels - 3];
+        pixel.iter().map(|&v| T::from_f32(v).to_f32()).chain(zeros).collect::<Vec<_>>()
+    });
+    equal(&format!("values, {what}"), &y.values(device), &padded.collect::<Vec<_>>());
+    between.values(device); // its guards
+}
+
+#[test]
+fn pictures_have_the_cpus_bytes_and_values() {
+    use Interpolation::{Bicubic, Bilinear};
+    let device = Device::open();
+    let cases = [
+        // Smaller, larger, to the same size, and not at all.
+        (picture(300, 200), recipe(Some(64), Some(56), Bilinear)),
+        (picture(91, 37), recipe(Some(235), Some(224), Bicubic)),
+        (picture(40, 40), recipe(Some(40), Some(33), Bicubic)),
+        (picture(17, 13), recipe(None, None, Bilinear)),
+        // Upright, and so tall that the height is resized first.
+        (picture(61, 211), recipe(Some(29), Some(29), Bilinear)),
+        (picture(40, 400), recipe(Some(30), Some(24), Bicubic)),
+        (picture(3, 900), recipe(Some(32), Some(32), Bilinear)),
+        // Padded with black on all sides; one pixel; only a crop.
+        (picture(20, 31), recipe(Some(10), Some(21), Bilinear)),
+        (picture(1, 1), recipe(Some(9), Some(16), Bicubic)),
+        (picture(50, 19), recipe(None, Some(32), Bilinear)),
+    ];
+    for (index, (picture, recipe)) in cases.iter().enumerate() {
+        let room = if index % 2 == 0 { Room::Guarded } else { Room::Exact };
+        let extra = [0, 5, 64][index % 3];
+        check::<f32>(&device, room, recipe, picture, 3, extra);
+        check::<f32>(&device, room, recipe, picture, 4, extra);
+        check::<f16>(&device, room, recipe, picture, 4, extra);
+        check::<f16>(&device, room, recipe, picture, 8, extra);
+    }
+}
+
+#[test]
+fn the_default_recipe() {
+    let device = Device::open();
+    check::<f16>(&device, Room::Guarded, &Recipe::default(), &picture(451, 300), 8, 0);
+}
+
+#[test]
+fn mistakes_are_refused() {
+    let device = Device::open();
+    let error = Preprocess::<f32>::new(&device.modules, 8).err().unwrap();
+    assert!(error.to_string().contains("expected [3, 4]"), "{error}");
+    let kernel = Preprocess::<f16>::new(&device.modules, 8).unwrap();
+
+    let recipe = recipe(Some(8), Some(8), Interpolation::Bilinear);
+    let tables = PreprocessTables::new(&device.stream, &recipe, &recipe.plan("x", (20, 10)).unwrap()).unwrap();
+    assert_eq!((tables.picture(), tables.crop()), ((20, 10), (8, 8)));
+    assert!(kernel.can_run(&tables, 59).unwrap_err().to_string().contains("expected 60"));
+
+    let room = Room::Guarded;
+    let source = Buffer::<u8>::new(&device, &[0.0; 599], room);
+    let mut between = Buffer::<u8>::output(&device, tables.between_bytes(), room);
+    let (mut crop, mut y) = (Buffer::<u8>::output(&device, 192, room), Buffer::<f16>::output(&device, 512, room));
+    let args = PreprocessArgs {
+        picture: source.span(&device),
+        pitch: 60,
+        tables: &tables,
+        between: between.span_mut(&device),
+        crop: crop.span_mut(&device),
+        y: y.span_mut(&device),
+    };
+    let error = kernel.launch(&device.stream, args).unwrap_err();
+    assert!(matches!(error, CudaError::Length { buffer: "picture", expected: 600, found: 599, .. }), "{error}");
+    assert!(y.values(&device).iter().all(|v| v.is_nan()), "nothing ran");
+}

@@ -1,1 +1,10 @@
 //! What a kernel must not do: uninitialised reads, races, misused barriers and asynchronous copies.
+//!
+//! Plain data structures without knowledge of instructions: the executor tells them what happens and gets back an
+//! [`Issue`](crate::report::Issue) when something is wrong.
+
+mod global;
+mod shared;
+
+pub use global::{Conflict, GlobalAccess, GlobalRaces};
+pub use shared::{SharedShadow, shared_bounds};

@@ -1,0 +1,364 @@
+//! Races between the blocks of a launch on global memory.
+
+use std::fmt;
+use std::hint::spin_loop;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
+
+/// How a block touches global memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GlobalAccess {
+    /// A plain read.
+    Read,
+    /// A plain write.
+    Write,
+    /// A read that is volatile, relaxed or acquiring.
+    StrongRead,
+    /// A write that is volatile, relaxed or releasing.
+    StrongWrite,
+    /// A read-modify-write.
+    Atomic,
+}
+
+impl fmt::Display for GlobalAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            GlobalAccess::Read => "read",
+            GlobalAccess::Write => "write",
+            GlobalAccess::StrongRead => "volatile read",
+            GlobalAccess::StrongWrite => "volatile write",
+            GlobalAccess::Atomic => "atomic",
+        })
+    }
+}
+
+/// Two blocks that touch one byte, at least one of them with a plain write, or one plainly and one atomically.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conflict {
+    /// First offset concerned, from the start of the allocation.
+    pub offset: usize,
+    /// Linear index of the other block, if it is one.
+    pub other: Option<u64>,
+    /// What the other did: "written", "read" or "changed atomically".
+    pub earlier: &'static str,
+}
+
+/// Who touched which byte of global memory during a launch. Blocks may report from several threads and in any order: a conflict is
+/// found whichever comes first. The end of the launch is the only order between blocks that is known here, so blocks that hand data on
+/// through flags and fences are reported too.
+///
+/// State is kept for units of 16 bytes, and divided into words and bytes where blocks touch less than a unit.
+#[derive(Debug)]
+pub struct GlobalRaces {
+    allocations: Vec<Pages>,
+}
+
+type Pages = (u64, OnceLock<Box<[OnceLock<Box<Page>>]>>);
+
+/// Bytes of a page of state, allocated when first touched.
+const PAGE: usize = 4096;
+/// Bytes that one cell stands for, at each level of division.
+const SIZES: [usize; 3] = [16, 4, 1];
+
+#[derive(Debug)]
+struct Page {
+    cells: [OnceLock<Box<[AtomicU64]>>; 3],
+}
+
+/// A block is a number from 1; 0 is nobody and the greatest are many.
+const BLOCK_BITS: u32 = 30;
+const MANY: u64 = (1 << BLOCK_BITS) - 1;
+const READER_SHIFT: u32 = BLOCK_BITS;
+const READER: u64 = MANY << READER_SHIFT;
+/// All writes so far were atomic or strong.
+const WRITER_ATOMIC: u64 = 1 << 60;
+/// All reads so far were strong.
+const READER_STRONG: u64 = 1 << 61;
+/// The state is in the cells of the next level.
+const DIVIDED: u64 = 1 << 62;
+/// A thread is dividing the cell.
+const DIVIDING: u64 = 1 << 63;
+
+impl GlobalRaces {
+    /// For allocations of the given sizes in bytes, which are later named by their index.
+    pub fn new(sizes: impl IntoIterator<Item = u64>) -> Self {
+        GlobalRaces { allocations: sizes.into_iter().map(|bytes| (bytes, OnceLock::new())).collect() }
+    }
+
+    /// Records that a block touches `bytes` bytes of an allocation, and reports the first conflict with another block.
+    /// Blocks beyond 2^30 share numbers, so that some conflicts may be missed there.
+    ///
+    /// # Panics
+    /// If the range is not within the allocation.
+    #[inline]
+    pub fn access(&self, allocation: usize, offset: usize, bytes: usize, block: u64, kind: GlobalAccess) -> Option<Conflict> {
+        let (size, pages) = &self.allocations[allocation];
+        let pages = pages.get_or_init(|| (0..size.div_ceil(PAGE as u64)).map(|_| OnceLock::new()).collect());
+        let me = block % (MANY - 1) + 1;
+        let (mut at, end) = (offset, offset + bytes);
+        let mut found = None;
+        while at < end {
+            let page = pages[at / PAGE].get_or_init(|| Box::new(Page { cells: [const { OnceLock::new() }; 3] }));
+            let start = at / PAGE * PAGE;
+            let stop = end.min(start + PAGE);
+            if let Some((place, other, earlier)) = page.touch(0, at - start, stop - start, me, kind) {
+                let other = (other != MANY).then(|| other - 1);
+                found = found.or(Some(Conflict { offset: start + place, other, earlier }));
+            }
+            at = stop;
+        }
+        found
+    }
+
+    /// Different bytes read and written so far.
+    pub fn unique_bytes(&self) -> (u64, u64) {
+        let pages = self.allocations.iter().filter_map(|(_, pages)| pages.get());
+        let pages = pages.flat_map(|pages| pages.iter()).filter_map(OnceLock::get);
+        pages.fold((0, 0), |(read, written), page| {
+            let (more_read, more_written) = page.unique_bytes();
+            (read + more_read, written + more_written)
+        })
+    }
+}
+
+impl Page {
+    #[inline]
+    fn cells(&self, level: usize) -> &[AtomicU64] {
+        self.cells[level].get_or_init(|| (0..PAGE / SIZES[level]).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// Touches bytes `from..to`; returns the first conflict: its place, the other block's number and what it did.
+    fn touch(&self, level: usize, from: usize, to: usize, me: u64, kind: GlobalAccess) -> Option<(usize, u64, &'static str)> {
+        let size = SIZES[level];
+        let cells = self.cells(level);
+        let mut found = None;
+        for index in from / size..to.div_ceil(size) {
+            let cell = &cells[index];
+            let (low, high) = (from.max(index * size), to.min((index + 1) * size));
+            let conflict = if high - low < size {
+                self.divide(level, index, cell);
+                self.touch(level + 1, low, high, me, kind)
+            } else {
+                match update(cell, me, kind) {
+                    Some(conflict) => conflict.map(|(other, earlier)| (low, other, earlier)),
+                    None => self.touch(level + 1, low, high, me, kind),
+                }
+            };
+            found = found.or(conflict);
+        }
+        found
+    }
+
+    /// Hands the state of a cell to the cells of the next level.
+    fn divide(&self, level: usize, index: usize, cell: &AtomicU64) {
+        let state = wait(cell);
+        if state & DIVIDED != 0 {
+            return;
+        }
+        if cell.compare_exchange(state, DIVIDING, Acquire, Acquire).is_err() {
+            return self.divide(level, index, cell);
+        }
+        let parts = SIZES[level] / SIZES[level + 1];
+        for part in &self.cells(level + 1)[index * parts..(index + 1) * parts] {
+            part.store(state, Release);
+        }
+        cell.store(DIVIDED, Release);
+    }
+
+    fn unique_bytes(&self) -> (u64, u64) {
+        let (mut read, mut written) = (0, 0);
+        for (cells, size) in self.cells.iter().zip(SIZES) {
+            for cell in cells.get().iter().flat_map(|cells| cells.iter()) {
+                // A divided cell has neither reader nor writer.
+                let state = cell.load(Acquire);
+                read += if state & READER != 0 { size as u64 } else { 0 };
+                written += if state & MANY != 0 { size as u64 } else { 0 };
+            }
+        }
+        (read, written)
+    }
+}
+
+/// The state of a cell that nobody is dividing.
+#[inline]
+fn wait(cell: &AtomicU64) -> u64 {
+    loop {
+        let state = cell.load(Acquire);
+        if state & DIVIDING == 0 {
+            return state;
+        }
+        spin_loop();
+    }
+}
+
+/// Applies an access to an undivided cell, and says whom it conflicts with; `None` if the cell is divided.
+#[inline]
+#[allow(clippy::option_option, reason = "the outer says whether the cell was undivided")]
+fn update(cell: &AtomicU64, me: u64, kind: GlobalAccess) -> Option<Option<(u64, &'static str)>> {
+    loop {
+        let state = wait(cell);
+        if state & DIVIDED != 0 {
+            return None;
+        }
+        let next = step(state, me, kind);
+        if next == state || cell.compare_exchange_weak(state, next, Release, Acquire).is_ok() {
+            return Some(if is_mine(state, me) { None } else { conflict(state, me, kind) });
+        }
+    }
+}
+
+/// Whether nobody else touched the cell.
+#[inline]
+fn is_mine(state: u64, me: u64) -> bool {
+    let (writer, reader) = (state & MANY, state >> READER_SHIFT & MANY);
+    (writer == 0 || writer == me) && (reader == 0 || reader == me)
+}
+
+/// The state after an access.
+#[inline]
+fn step(state: u64, me: u64, kind: GlobalAccess) -> u64 {
+    let (writer, reader) = (state & MANY, state >> READER_SHIFT & MANY);
+    match kind {
+        GlobalAccess::Read | GlobalAccess::StrongRead => {
+            let reader_now = if reader == 0 || reader == me { me } else { MANY };
+            let strong = kind == GlobalAccess::StrongRead && (reader == 0 || state & READER_STRONG != 0);
+            let kept = state & !(READER | READER_STRONG);
+            kept | reader_now << READER_SHIFT | if strong { READER_STRONG } else { 0 }
+        }
+        GlobalAccess::Write => state & !(MANY | WRITER_ATOMIC) | me,
+        GlobalAccess::StrongWrite | GlobalAccess::Atomic => {
+            if writer == me {
+                return state; // after an own plain write it stays plain for the others
+            }
+            let writer_now = if writer != 0 && state & WRITER_ATOMIC != 0 { MANY } else { me };
+            state & !MANY | writer_now | WRITER_ATOMIC
+        }
+    }
+}
+
+/// Whom an access conflicts with.
+fn conflict(state: u64, me: u64, kind: GlobalAccess) -> Option<(u64, &'static str)> {
+    let (writer, reader) = (state & MANY, state >> READER_SHIFT & MANY);
+    let (atomic, strong) = (state & WRITER_ATOMIC != 0, state & READER_STRONG != 0);
+    let other_writer = writer != 0 && writer != me;
+    let other_reader = reader != 0 && reader != me;
+    let (by_writer, by_reader) = match kind {
+        GlobalAccess::Read => (other_writer, false),
+        GlobalAccess::StrongRead => (other_writer && !atomic, false),
+        GlobalAccess::Write => (other_writer, other_reader),
+        GlobalAccess::StrongWrite | GlobalAccess::Atomic => (other_writer && !atomic, other_reader && !strong),
+    };
+    if by_writer {
+        Some((writer, if atomic { "changed atomically" } else { "written" }))
+    } else {
+        by_reader.then_some((reader, "read"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::GlobalAccess::*;
+    use super::*;
+
+    /// Conflicts of accesses (offset, bytes, block, kind) made in this order, as pairs of step and other block.
+    fn conflicts(accesses: &[(usize, usize, u64, GlobalAccess)]) -> Vec<(usize, Option<u64>)> {
+        let races = GlobalRaces::new([10_000]);
+        let mut found = Vec::new();
+        for (step, &(offset, bytes, block, kind)) in accesses.iter().enumerate() {
+            if let Some(conflict) = races.access(0, offset, bytes, block, kind) {
+                found.push((step, conflict.other));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn legal_patterns_are_silent() {
+        // Blocks write their own parts, also adjacent bytes, and read what all may read.
+        assert_eq!(
+            conflicts(&[(0, 64, 0, Write), (64, 64, 1, Write), (0, 64, 0, Read), (200, 32, 0, Read), (200, 32, 1, Read)]),
+            []
+        );
+        assert_eq!(conflicts(&[(0, 3, 0, Write), (3, 3, 1, Write), (6, 2, 2, Write), (0, 3, 0, Write)]), []);
+        assert_eq!(conflicts(&[(8, 4, 0, Atomic), (8, 4, 1, Atomic), (8, 4, 0, StrongRead), (8, 4, 2, StrongWrite)]), []);
+        assert_eq!(conflicts(&[(0, 16, 0, Read), (0, 4, 1, Read), (4, 4, 2, Read), (0, 16, 3, Read)]), []);
+    }
+
+    #[test]
+    fn each_conflict_is_found_in_either_order() {
+        let plain = [(Write, Write), (Write, Read), (Write, Atomic), (Read, Atomic), (Read, StrongWrite), (Write, StrongRead)];
+        for (one, two) in plain {
+            for (first, second) in [(one, two), (two, one)] {
+                assert_eq!(conflicts(&[(40, 4, 5, first), (40, 4, 6, second)]), [(1, Some(5))], "{first} then {second}");
+                assert_eq!(conflicts(&[(32, 16, 5, first), (41, 1, 6, second)]), [(1, Some(5))], "{first} then {second}");
+                assert_eq!(conflicts(&[(41, 1, 5, first), (32, 16, 6, second)]), [(1, Some(5))], "{first} then {second}");
+                assert_eq!(conflicts(&[(4090, 10, 5, first), (4098, 1, 6, second)]), [(1, Some(5))], "{first} then {second}");
+            }
+        }
+        assert_eq!(conflicts(&[(0, 4, 1, Read), (0, 4, 2, Read), (0, 4, 1, Write)]), [(2, None)]);
+        assert_eq!(conflicts(&[(0, 4, 1, Atomic), (0, 4, 2, Atomic), (0, 4, 1, Read)]), [(2, None)]);
+        // An own plain write is not hidden by an own atomic.
+        assert_eq!(conflicts(&[(0, 4, 1, Write), (0, 4, 1, Atomic), (0, 4, 2, Atomic)]), [(2, Some(1))]);
+    }
+
+    #[test]
+    fn conflicts_name_the_place() {
+        let races = GlobalRaces::new([64, 10_000]);
+        assert_eq!(races.access(1, 5000, 2, 7, Write), None);
+        let found = races.access(1, 4000, 2000, 8, Read).unwrap();
+        assert_eq!(found, Conflict { offset: 5000, other: Some(7), earlier: "written" });
+        assert_eq!(races.access(0, 0, 64, 9, Write), None);
+    }
+
+    #[test]
+    fn unique_bytes_count_each_byte_once() {
+        let races = GlobalRaces::new([10_000]);
+        for block in 0..3 {
+            races.access(0, 100, 1000, block, Read);
+        }
+        races.access(0, 50, 7, 1, Write);
+        races.access(0, 50, 16, 1, Atomic);
+        assert_eq!(races.unique_bytes(), (1000, 16));
+    }
+
+    proptest! {
+        /// Bytes, one by one, by the definition: every pair of accesses by different blocks with a plain write, or of a plain one
+        /// and an atomic one.
+        #[test]
+        fn a_launch_is_silent_exactly_if_no_two_blocks_conflict(
+            accesses in prop::collection::vec((0usize..60, 1usize..20, 0u64..4, prop::sample::select(vec![Read, Write, Atomic])), 1..8)
+        ) {
+            let clash = |a: &(usize, usize, u64, GlobalAccess), b: &(usize, usize, u64, GlobalAccess)| {
+                a.2 != b.2 && a.0 < b.0 + b.1 && b.0 < a.0 + a.1 && !matches!((a.3, b.3), (Read, Read) | (Atomic, Atomic))
+            };
+            let want = accesses.iter().enumerate().any(|(i, a)| accesses[..i].iter().any(|b| clash(a, b)));
+            prop_assert_eq!(!conflicts(&accesses).is_empty(), want);
+        }
+    }
+
+    #[test]
+    fn blocks_on_several_threads() {
+        let races = GlobalRaces::new([1 << 16]);
+        let conflicts: usize = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..4u64)
+                .map(|block| {
+                    let races = &races;
+                    scope.spawn(move || {
+                        let mut found = 0;
+                        for i in 0..4000usize {
+                            // Interleaved three-byte pieces, and one word that all write.
+                            found += usize::from(races.access(0, 12 * i + 3 * block as usize, 3, block, Write).is_some());
+                            found += usize::from(races.access(0, 60_000, 4, block, Read).is_some());
+                        }
+                        races.access(0, 64_000, 4, block, Write).map_or(found, |_| found + 1)
+                    })
+                })
+                .collect();
+            workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+        });
+        assert_eq!(conflicts, 3);
+        assert_eq!(races.unique_bytes(), (4, 48_004));
+    }
+}

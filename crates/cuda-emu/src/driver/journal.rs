@@ -1,0 +1,73 @@
+//! What is remembered of a run: findings, and what each launch did.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::report::{Finding, Findings, LaunchReport, Report};
+
+use super::settings::Settings;
+
+/// More launches than this are not remembered one by one; whole networks make a few dozen.
+const MAX_LAUNCHES: usize = 100_000;
+
+#[derive(Debug)]
+pub(crate) struct Journal {
+    device: String,
+    path: Option<PathBuf>,
+    launches: Vec<LaunchReport>,
+    findings: Findings,
+}
+
+/// A journal that contexts share.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedJournal(Arc<Mutex<Journal>>);
+
+impl SharedJournal {
+    pub fn new(settings: &Settings) -> Self {
+        SharedJournal(Arc::new(Mutex::new(Journal {
+            device: settings.profile.device_name(),
+            path: settings.report.clone(),
+            launches: Vec::new(),
+            findings: Findings::new(),
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Journal> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Prints and remembers.
+    pub fn finding(&self, finding: Finding) {
+        // Standard error is the only way to a person whose program swallows error codes.
+        eprintln!("{finding}");
+        self.lock().findings.push(finding);
+    }
+
+    pub fn launch(&self, launch: LaunchReport) {
+        let mut journal = self.lock();
+        if journal.launches.len() < MAX_LAUNCHES {
+            journal.launches.push(launch);
+        }
+    }
+
+    /// Everything so far, and forgets it.
+    pub fn take(&self) -> Report {
+        let mut journal = self.lock();
+        let findings = std::mem::take(&mut journal.findings).into_vec();
+        Report { device: journal.device.clone(), launches: std::mem::take(&mut journal.launches), findings }
+    }
+
+    /// Writes everything so far to the report file, if one is asked for.
+    pub fn save(&self) {
+        let journal = self.lock();
+        let Some(path) = &journal.path else { return };
+        let report = Report {
+            device: journal.device.clone(),
+            launches: journal.launches.clone(),
+            findings: journal.findings.clone().into_vec(),
+        };
+        if let Err(error) = std::fs::write(path, format!("{:#}\n", report.to_json())) {
+            eprintln!("cuda-emu: cannot write the report to {}: {error}", path.display());
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Doing the work.
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::time::Instant;
+
+use crate::exec::{self, Launch, Options};
+use crate::memory::MemoryFault;
+use crate::report::{Finding, FindingKind, LaunchReport};
+
+use super::code::Code;
+use super::context::Context;
+use super::launch::{self, KernelLaunch};
+use super::op::Op;
+use super::queue::Mark;
+use super::settings::Check;
+
+thread_local! {
+    /// Set while a function of the program runs in stream order: it may not call the driver.
+    static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is inside a function that the driver called.
+pub(crate) fn in_callback() -> bool {
+    IN_CALLBACK.get()
+}
+
+impl Context {
+    /// Runs one piece of work. What goes wrong becomes the context's error; after that nothing runs any more.
+    pub fn run(&mut self, mark: Mark, op: Op) {
+        if self.sticky.is_some() {
+            return;
+        }
+        if let Op::Record { event } = op {
+            if let Some(event) = self.events.get_mut(&event).filter(|event| event.mark == Some(mark)) {
+                event.at = Some(Instant::now());
+            }
+            return;
+        }
+        if let Op::Graph(graph) = &op {
+            let graph = graph.clone();
+            for op in graph.order(|bound| self.queues.choose(bound)) {
+                self.perform(op);
+            }
+            return;
+        }
+        self.perform(&op);
+    }
+
+    fn perform(&mut self, op: &Op) {
+        if self.sticky.is_some() {
+            return;
+        }
+        let memory = &self.memory;
+        let done = match op {
+            Op::Write { dst, data } => memory.write(*dst, data),
+            Op::WritePinned { dst, src } => memory.write(*dst, &src.to_vec()),
+            Op::Read { dst, src } => {
+                let mut data = vec![0; dst.bytes()];
+                memory.read(*src, &mut data).map(|()| dst.fill_from(&data))
+            }
+            Op::Copy { dst, src, bytes } => memory.copy(*dst, *src, *bytes),
+            Op::Set { dst, value, width, count } => memory.set(*dst, &value.to_le_bytes()[..*width as usize], *count),
+            Op::Free { address } => memory.free(*address),
+            Op::Launch(launch) => {
+                self.launch(launch);
+                Ok(())
+            }
+            Op::Call { function, data } => {
+                IN_CALLBACK.set(true);
+                // SAFETY: the program handed over the function for this call with this argument; it is called once per submission.
+                unsafe { function(*data as *mut c_void) };
+                IN_CALLBACK.set(false);
+                Ok(())
+            }
+            Op::Record { .. } | Op::Wait { .. } | Op::Graph(_) => Ok(()),
+        };
+        if let Err(fault) = done {
+            self.fault(&fault);
+        }
+        for finding in self.memory.take_findings() {
+            self.finding(finding);
+        }
+    }
+
+    /// A copy or free met memory that is no longer what it was when the call was made.
+    fn fault(&mut self, fault: &MemoryFault) {
+        let message = format!("{fault} (when queued work ran)");
+        self.journal.finding(Finding::host(fault.kind.finding(), Some(fault.address), message));
+        self.sticky = Some(Code::IllegalAddress);
+    }
+
+    /// A finding of the checks: recorded, and an error if the settings say so.
+    fn finding(&mut self, finding: Finding) {
+        if self.settings.check == Check::Off {
+            return;
+        }
+        self.journal.finding(finding);
+        self.sticky = self.sticky.or(self.verdict());
+    }
+
+    fn launch(&mut self, launch: &KernelLaunch) {
+        let settings = self.settings.clone();
+        let options = Options {
+            warp_order: settings.order,
+            block_order: settings.order,
+            mma_rounding: settings.mma,
+            checks: settings.check != Check::Off,
+            workers: settings.workers,
+            ..Options::default()
+        };
+        let address = |name: &str| launch.loaded.global(name).map(|(address, _)| address);
+        let run = Launch {
+            kernel: &launch.kernel,
+            module_globals: &address,
+            grid: launch.grid,
+            block: launch.block,
+            dynamic_shared: launch.dynamic_shared,
+            params: &launch.params,
+            profile: settings.profile,
+            options: &options,
+        };
+        let outcome = exec::run(&run, &self.memory);
+        let threads = launch.block.iter().product();
+        self.journal.launch(LaunchReport {
+            kernel: launch.kernel.name.clone(),
+            grid: launch.grid,
+            block: launch.block,
+            registers: launch.kernel.registers_estimate,
+            registers_estimated: true,
+            shared: launch.kernel.static_shared.saturating_add(launch.dynamic_shared),
+            occupancy: Some(launch::occupancy(&launch.kernel, threads, launch.dynamic_shared, settings.profile)),
+            counters: outcome.counters,
+        });
+        let fault = outcome.findings.iter().find(|finding| finding.kind.is_fault()).map(|finding| code_of(finding.kind));
+        let found = !outcome.findings.is_empty();
+        for finding in outcome.findings {
+            self.journal.finding(finding);
+        }
+        let stopped = outcome.fault.is_some().then_some(Code::LaunchFailed);
+        self.sticky = fault.or(stopped).or(if found { self.verdict() } else { None });
+    }
+}
+
+/// The error that hardware would give.
+fn code_of(kind: FindingKind) -> Code {
+    match kind {
+        FindingKind::OutOfBounds
+        | FindingKind::NullAddress
+        | FindingKind::UseAfterFree
+        | FindingKind::Unallocated
+        | FindingKind::ReadOnlyWrite => Code::IllegalAddress,
+        FindingKind::Misaligned => Code::MisalignedAddress,
+        FindingKind::Deadlock | FindingKind::TimeLimit => Code::LaunchTimeout,
+        FindingKind::Trap => Code::IllegalInstruction,
+        _ => Code::LaunchFailed,
+    }
+}

@@ -1,0 +1,294 @@
+//! A block's access to global memory, a warp at a time.
+
+use thiserror::Error;
+
+use super::arena::poison;
+use super::block::Block;
+use super::fault::{Access, FaultKind, MemoryFault};
+use super::lanes::{LaneBytes, Run, WarpAccess};
+use super::view::LaunchView;
+use crate::check::{Conflict, GlobalAccess};
+use crate::report::{FindingKind, Issue, SectorTraffic, ideal_sectors, sectors};
+
+/// An access that ends the launch.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("lane {lane}: {fault}")]
+pub struct LaneFault {
+    /// Lane, 0 to 31.
+    pub lane: u32,
+    /// What went wrong.
+    pub fault: MemoryFault,
+}
+
+impl From<LaneFault> for Issue {
+    fn from(LaneFault { lane, fault }: LaneFault) -> Self {
+        Issue { kind: fault.kind.finding(), lane, address: Some(fault.address), message: fault.to_string() }
+    }
+}
+
+/// One block's access to global memory; counts the traffic it sees.
+#[derive(Debug)]
+pub struct Cursor<'v> {
+    view: &'v LaunchView,
+    block: u64,
+    /// The allocations hit last, newest first.
+    recent: [usize; 2],
+    /// Loads so far, those of asynchronous copies included.
+    pub loads: SectorTraffic,
+    /// Stores so far.
+    pub stores: SectorTraffic,
+    /// Atomics so far.
+    pub atomics: SectorTraffic,
+}
+
+impl<'v> Cursor<'v> {
+    pub(super) fn new(view: &'v LaunchView, block: u64) -> Self {
+        let none = SectorTraffic::default();
+        Cursor { view, block, recent: [0; 2], loads: none, stores: none, atomics: none }
+    }
+
+    /// Loads what each lane asks for into `out`. Other lanes' bytes of `out` stay as they are. Uninitialised bytes are 0xFF.
+    /// `strong` says that the load is volatile, relaxed or acquiring, so that it may meet other blocks' atomics.
+    ///
+    /// The issue, if any, is the first of the instruction; the load is done nevertheless.
+    pub fn load(&mut self, access: &WarpAccess<'_>, strong: bool, out: &mut LaneBytes) -> Result<Option<Issue>, LaneFault> {
+        let kind = if strong { GlobalAccess::StrongRead } else { GlobalAccess::Read };
+        let bytes = access.bytes as usize;
+        let mut issue = None;
+        count(&mut self.loads, access);
+        if let Some(run) = uniform(access) {
+            let (index, offset) = self.resolve(Access::Read, run, access.bytes)?;
+            let out = &mut out.0;
+            let first = run.lane * bytes;
+            self.load_run(index, offset, run, kind, bytes, &mut out[first..first + bytes], &mut issue);
+            for lane in (run.lane + 1..32).filter(|lane| access.mask & (1 << lane) != 0) {
+                out.copy_within(first..first + bytes, lane * bytes);
+            }
+            return Ok(issue);
+        }
+        access.try_runs(|run| {
+            let (index, offset) = self.resolve(Access::Read, run, access.bytes)?;
+            let out = &mut out.0[run.lane * bytes..(run.lane + run.lanes) * bytes];
+            self.load_run(index, offset, run, kind, bytes, out, &mut issue);
+            Ok(())
+        })?;
+        Ok(issue)
+    }
+
+    /// Stores each lane's bytes of `data`, in order of lanes. The issue, if any, is the first of the instruction.
+    pub fn store(&mut self, access: &WarpAccess<'_>, strong: bool, data: &LaneBytes) -> Result<Option<Issue>, LaneFault> {
+        let kind = if strong { GlobalAccess::StrongWrite } else { GlobalAccess::Write };
+        let bytes = access.bytes as usize;
+        let mut issue = None;
+        let (mut ascending, mut end) = (true, 0);
+        count(&mut self.stores, access);
+        access.try_runs(|run| {
+            let (index, offset) = self.resolve(Access::Write, run, access.bytes)?;
+            let data = &data.0[run.lane * bytes..(run.lane + run.lanes) * bytes];
+            let block = &self.view.blocks[index];
+            self.writable(Access::Write, block, run, bytes)?;
+            block.write(offset, data);
+            block.mark(offset, data.len());
+            self.race(index, offset, data.len(), kind, run, bytes, &mut issue);
+            ascending &= run.address >= end;
+            end = run.address + data.len() as u64;
+            Ok(())
+        })?;
+        if !ascending && issue.is_none() {
+            issue = conflicting_lanes(access, data);
+        }
+        Ok(issue)
+    }
+
+    /// Replaces each lane's value of 1 to 8 bytes by `update(lane, value)`, each as one step and in order of lanes; `old` receives
+    /// the former values. `update` may be called again when another block was quicker.
+    pub fn atomic(
+        &mut self,
+        access: &WarpAccess<'_>,
+        old: &mut [u64; 32],
+        mut update: impl FnMut(usize, u64) -> u64,
+    ) -> Result<Option<Issue>, LaneFault> {
+        let bytes = access.bytes.min(8);
+        let mut issue = None;
+        count(&mut self.atomics, access);
+        for lane in (0..32).filter(|lane| access.mask & (1 << lane) != 0) {
+            let run = Run { address: access.addresses[lane], lane, lanes: 1 };
+            let (index, offset) = self.resolve(Access::Atomic, run, bytes)?;
+            let block = &self.view.blocks[index];
+            self.writable(Access::Atomic, block, run, bytes as usize)?;
+            self.initialised(block, offset, bytes as usize, run, bytes as usize, &mut issue);
+            self.race(index, offset, bytes as usize, GlobalAccess::Atomic, run, bytes as usize, &mut issue);
+            old[lane] = block.update(offset, bytes, |value| update(lane, value));
+            block.mark(offset, bytes as usize);
+        }
+        Ok(issue)
+    }
+
+    #[inline]
+    #[allow(clippy::too_many_arguments, reason = "one place for two callers, inlined into both")]
+    fn load_run(
+        &self,
+        index: usize,
+        offset: usize,
+        run: Run,
+        kind: GlobalAccess,
+        bytes: usize,
+        out: &mut [u8],
+        issue: &mut Option<Issue>,
+    ) {
+        let block = &self.view.blocks[index];
+        block.read(offset, out);
+        if self.view.races.is_some() && !self.initialised(block, offset, out.len(), run, bytes, issue) {
+            poison(block, offset, out);
+        }
+        self.race(index, offset, out.len(), kind, run, bytes, issue);
+    }
+
+    /// The allocation of a run, as index and offset.
+    #[inline]
+    fn resolve(&mut self, access: Access, run: Run, bytes: u32) -> Result<(usize, usize), LaneFault> {
+        let blocks = &self.view.blocks;
+        let length = run.lanes as u64 * u64::from(bytes);
+        let fits = |block: &Block| run.address.wrapping_sub(block.start) < block.bytes && length <= block.end() - run.address;
+        let [newest, older] = self.recent;
+        let index = if blocks.get(newest).is_some_and(|block| fits(block)) {
+            newest
+        } else if blocks.get(older).is_some_and(|block| fits(block)) {
+            self.recent = [older, newest];
+            older
+        } else {
+            let index = blocks.partition_point(|block| block.start <= run.address).wrapping_sub(1);
+            if !blocks.get(index).is_some_and(|block| fits(block)) {
+                return Err(self.stray(access, run, bytes));
+            }
+            self.recent = [index, newest];
+            index
+        };
+        let block = &blocks[index];
+        if !run.address.is_multiple_of(u64::from(bytes)) {
+            return Err(self.fault(access, Some(FaultKind::Misaligned), run, bytes));
+        }
+        if block.freed.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(self.fault(access, Some(FaultKind::UseAfterFree), run, bytes));
+        }
+        Ok((index, (run.address - block.start) as usize))
+    }
+
+    #[inline]
+    fn writable(&self, access: Access, block: &Block, run: Run, bytes: usize) -> Result<(), LaneFault> {
+        if self.view.is_read_only(block, run.address, (run.lanes * bytes) as u64) {
+            return Err(self.fault(access, Some(FaultKind::ReadOnly), run, bytes as u32));
+        }
+        Ok(())
+    }
+
+    /// Whether all bytes of a run were written; if not, and nothing else is to be reported, an issue is.
+    #[inline]
+    fn initialised(
+        &self,
+        block: &Block,
+        offset: usize,
+        length: usize,
+        run: Run,
+        bytes: usize,
+        issue: &mut Option<Issue>,
+    ) -> bool {
+        if self.view.races.is_none() {
+            return true;
+        }
+        let Some(first) = block.first_unwritten(offset, length) else { return true };
+        issue.get_or_insert_with(|| {
+            let message = format!("offset {first} of {} of {} bytes was never written", block.label, block.bytes);
+            let lane = (run.lane + (first - offset) / bytes) as u32;
+            Issue { kind: FindingKind::UninitialisedGlobal, lane, address: Some(block.start + first as u64), message }
+        });
+        false
+    }
+
+    #[inline]
+    #[allow(clippy::too_many_arguments, reason = "the place of an access, inlined into its callers")]
+    fn race(
+        &self,
+        index: usize,
+        offset: usize,
+        length: usize,
+        kind: GlobalAccess,
+        run: Run,
+        bytes: usize,
+        issue: &mut Option<Issue>,
+    ) {
+        let Some(races) = &self.view.races else { return };
+        let Some(conflict) = races.access(index, offset, length, self.block, kind) else { return };
+        issue.get_or_insert_with(|| self.conflict(index, conflict, kind, offset, run, bytes));
+    }
+
+    #[cold]
+    fn conflict(&self, index: usize, conflict: Conflict, kind: GlobalAccess, offset: usize, run: Run, bytes: usize) -> Issue {
+        let block = &self.view.blocks[index];
+        let other = match conflict.other {
+            Some(linear) => {
+                let [x, y, z] = self.view.block_index(linear);
+                format!("block ({x},{y},{z})")
+            }
+            None => "several other blocks".into(),
+        };
+        let message = format!(
+            "{kind} of a byte {} by {other} in this launch, offset {} of {} of {} bytes",
+            conflict.earlier, conflict.offset, block.label, block.bytes
+        );
+        let lane = (run.lane + (conflict.offset.saturating_sub(offset)) / bytes) as u32;
+        Issue { kind: FindingKind::GlobalRace, lane, address: Some(block.start + conflict.offset as u64), message }
+    }
+
+    /// The fault of the first lane of a run that leaves its allocation.
+    #[cold]
+    fn stray(&self, access: Access, run: Run, bytes: u32) -> LaneFault {
+        let inside = self.view.blocks.iter().find(|block| run.address.wrapping_sub(block.start) < block.bytes);
+        let lanes = inside.map_or(0, |block| (block.end() - run.address) / u64::from(bytes));
+        let skipped = lanes.min(run.lanes as u64 - 1);
+        let address = run.address.wrapping_add(skipped * u64::from(bytes));
+        self.fault(access, None, Run { address, lane: run.lane + skipped as usize, lanes: 1 }, bytes)
+    }
+
+    #[cold]
+    fn fault(&self, access: Access, kind: Option<FaultKind>, run: Run, bytes: u32) -> LaneFault {
+        // What lies at an odd address is out of bounds first, and misaligned second.
+        LaneFault { lane: run.lane as u32, fault: self.view.table.fault(access, kind, run.address, u64::from(bytes)) }
+    }
+}
+
+#[inline]
+fn count(traffic: &mut SectorTraffic, access: &WarpAccess<'_>) {
+    let lanes = access.mask.count_ones();
+    traffic.requests += 1;
+    traffic.sectors += u64::from(sectors(access.addresses, access.mask, access.bytes));
+    traffic.ideal_sectors += u64::from(ideal_sectors(lanes, access.bytes));
+    traffic.bytes += u64::from(lanes * access.bytes);
+}
+
+/// A run of one lane that stands for all, if all active lanes (two at least) name one address.
+#[inline]
+fn uniform(access: &WarpAccess<'_>) -> Option<Run> {
+    let lane = access.mask.trailing_zeros() as usize;
+    let address = *access.addresses.get(lane)?;
+    let second = (access.mask & access.mask.wrapping_sub(1)).trailing_zeros() as usize;
+    if *access.addresses.get(second)? != address {
+        return None;
+    }
+    let same = (second..32).all(|other| access.mask & (1 << other) == 0 || access.addresses[other] == address);
+    same.then_some(Run { address, lane, lanes: 1 })
+}
+
+/// Lanes of one store that write different bytes to one place.
+#[cold]
+fn conflicting_lanes(access: &WarpAccess<'_>, data: &LaneBytes) -> Option<Issue> {
+    let bytes = access.bytes as usize;
+    let mut lanes: Vec<usize> = (0..32).filter(|lane| access.mask & (1 << lane) != 0).collect();
+    // Addresses are multiples of the size, so lanes overlap wholly or not at all.
+    lanes.sort_by_key(|&lane| access.addresses[lane]);
+    let clash = lanes.windows(2).find(|pair| {
+        access.addresses[pair[0]] == access.addresses[pair[1]] && data.lane(pair[0], bytes) != data.lane(pair[1], bytes)
+    })?;
+    let message = format!("lanes {} and {} write different values to one address", clash[0], clash[1]);
+    Some(Issue { kind: FindingKind::ConflictingLanes, lane: clash[1] as u32, address: Some(access.addresses[clash[1]]), message })
+}

@@ -3,8 +3,14 @@
 //! Plain data structures without knowledge of instructions: the executor tells them what happens and gets back an
 //! [`Issue`](crate::report::Issue) when something is wrong.
 
+mod cells;
+mod clocks;
+mod copies;
 mod global;
 mod shared;
 
 pub use global::{Conflict, GlobalAccess, GlobalRaces};
-pub use shared::{SharedShadow, shared_bounds};
+pub use shared::{POISON, SharedShadow, shared_bounds};
+
+#[cfg(test)]
+mod shared_tests;

@@ -1,54 +1,28 @@
 //! Runs kernels: warps, divergence, barriers, instructions.
+//!
+//! [`run`] executes a [`Launch`]. Blocks are spread over threads; within a block, one warp at a time runs to its next barrier. Lanes
+//! that part at a branch run one side after the other and meet again at the branch's immediate post-dominator.
 
-#![allow(missing_docs)]
+mod access;
+mod alu;
+mod atomic;
+mod block;
+mod collective;
+mod copy_async;
+mod cta;
+mod launch;
+mod local;
+mod matrix;
+mod mma;
+mod options;
+mod order;
+mod regs;
+mod shared;
+mod step;
+mod warp;
 
-use crate::memory::Memory;
-use crate::profile::Profile;
-use crate::ptx::Kernel;
-use crate::report::{Counters, Finding};
+pub use launch::run;
+pub use options::{Fault, Launch, MmaRounding, Options, Order, Outcome};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Order {
-    #[default]
-    InOrder,
-    Reverse,
-    Random(u64),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum MmaRounding {
-    #[default]
-    Sequential,
-    Block8Truncate,
-}
-
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    pub warp_order: Order,
-    pub block_order: Order,
-    pub mma_rounding: MmaRounding,
-    pub checks: bool,
-    pub workers: usize,
-    pub max_iterations: u64,
-}
-
-pub struct Launch<'a> {
-    pub kernel: &'a Kernel,
-    pub module_globals: &'a dyn Fn(&str) -> Option<u64>,
-    pub grid: [u32; 3],
-    pub block: [u32; 3],
-    pub dynamic_shared: u32,
-    pub params: &'a [u8],
-    pub profile: &'a Profile,
-    pub options: &'a Options,
-}
-
-pub struct Outcome {
-    pub counters: Counters,
-    pub findings: Vec<Finding>,
-    pub fault: Option<()>,
-}
-
-pub fn run(_launch: &Launch<'_>, _memory: &Memory) -> Outcome {
-    Outcome { counters: Counters::default(), findings: Vec::new(), fault: None }
-}
+pub(crate) use access::{LOCAL_WINDOW, SHARED_WINDOW};
+pub(crate) use alu::*;

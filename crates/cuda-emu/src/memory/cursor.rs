@@ -56,20 +56,14 @@ impl<'v> Cursor<'v> {
         let bytes = access.bytes as usize;
         let mut issue = None;
         count(&mut self.loads, access);
-        if let Some(run) = uniform(access) {
+        access.try_runs::<true, _>(|run| {
             let (index, offset) = self.resolve(Access::Read, run, access.bytes)?;
-            let out = &mut out.0;
             let first = run.lane * bytes;
-            self.load_run(index, offset, run, kind, bytes, &mut out[first..first + bytes], &mut issue);
-            for lane in (run.lane + 1..32).filter(|lane| access.mask & (1 << lane) != 0) {
-                out.copy_within(first..first + bytes, lane * bytes);
+            let (once, others) = out.0[first..first + run.lanes * bytes].split_at_mut(run.length(bytes));
+            self.load_run(index, offset, run, kind, bytes, once, &mut issue);
+            if run.same {
+                repeat(once, others);
             }
-            return Ok(issue);
-        }
-        access.try_runs(|run| {
-            let (index, offset) = self.resolve(Access::Read, run, access.bytes)?;
-            let out = &mut out.0[run.lane * bytes..(run.lane + run.lanes) * bytes];
-            self.load_run(index, offset, run, kind, bytes, out, &mut issue);
             Ok(())
         })?;
         Ok(issue)
@@ -82,7 +76,7 @@ impl<'v> Cursor<'v> {
         let mut issue = None;
         let (mut ascending, mut end) = (true, 0);
         count(&mut self.stores, access);
-        access.try_runs(|run| {
+        access.try_runs::<false, _>(|run| {
             let (index, offset) = self.resolve(Access::Write, run, access.bytes)?;
             let data = &data.0[run.lane * bytes..(run.lane + run.lanes) * bytes];
             let block = &self.view.blocks[index];
@@ -112,7 +106,7 @@ impl<'v> Cursor<'v> {
         let mut issue = None;
         count(&mut self.atomics, access);
         for lane in (0..32).filter(|lane| access.mask & (1 << lane) != 0) {
-            let run = Run { address: access.addresses[lane], lane, lanes: 1 };
+            let run = Run { address: access.addresses[lane], lane, lanes: 1, same: false };
             let (index, offset) = self.resolve(Access::Atomic, run, bytes)?;
             let block = &self.view.blocks[index];
             self.writable(Access::Atomic, block, run, bytes as usize)?;
@@ -148,7 +142,7 @@ impl<'v> Cursor<'v> {
     #[inline]
     fn resolve(&mut self, access: Access, run: Run, bytes: u32) -> Result<(usize, usize), LaneFault> {
         let blocks = &self.view.blocks;
-        let length = run.lanes as u64 * u64::from(bytes);
+        let length = run.length(bytes as usize) as u64;
         let fits = |block: &Block| run.address.wrapping_sub(block.start) < block.bytes && length <= block.end() - run.address;
         let [newest, older] = self.recent;
         let index = if blocks.get(newest).is_some_and(|block| fits(block)) {
@@ -245,9 +239,9 @@ impl<'v> Cursor<'v> {
     fn stray(&self, access: Access, run: Run, bytes: u32) -> LaneFault {
         let inside = self.view.blocks.iter().find(|block| run.address.wrapping_sub(block.start) < block.bytes);
         let lanes = inside.map_or(0, |block| (block.end() - run.address) / u64::from(bytes));
-        let skipped = lanes.min(run.lanes as u64 - 1);
+        let skipped = if run.same { 0 } else { lanes.min(run.lanes as u64 - 1) };
         let address = run.address.wrapping_add(skipped * u64::from(bytes));
-        self.fault(access, None, Run { address, lane: run.lane + skipped as usize, lanes: 1 }, bytes)
+        self.fault(access, None, Run { address, lane: run.lane + skipped as usize, lanes: 1, same: false }, bytes)
     }
 
     #[cold]
@@ -266,17 +260,20 @@ fn count(traffic: &mut SectorTraffic, access: &WarpAccess<'_>) {
     traffic.bytes += u64::from(lanes * access.bytes);
 }
 
-/// A run of one lane that stands for all, if all active lanes (two at least) name one address.
+/// Fills `others` with copies of `once`.
 #[inline]
-fn uniform(access: &WarpAccess<'_>) -> Option<Run> {
-    let lane = access.mask.trailing_zeros() as usize;
-    let address = *access.addresses.get(lane)?;
-    let second = (access.mask & access.mask.wrapping_sub(1)).trailing_zeros() as usize;
-    if *access.addresses.get(second)? != address {
-        return None;
+fn repeat(once: &[u8], others: &mut [u8]) {
+    fn fill<const N: usize>(once: &[u8], others: &mut [u8]) {
+        let Some(value) = once.first_chunk::<N>() else { return };
+        others.chunks_exact_mut(N).for_each(|chunk| chunk.copy_from_slice(value));
     }
-    let same = (second..32).all(|other| access.mask & (1 << other) == 0 || access.addresses[other] == address);
-    same.then_some(Run { address, lane, lanes: 1 })
+    match once.len() {
+        1 => fill::<1>(once, others),
+        2 => fill::<2>(once, others),
+        4 => fill::<4>(once, others),
+        8 => fill::<8>(once, others),
+        _ => fill::<16>(once, others),
+    }
 }
 
 /// Lanes of one store that write different bytes to one place.

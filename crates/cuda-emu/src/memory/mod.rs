@@ -20,3 +20,5 @@ pub use cursor::{Cursor, LaneFault};
 pub use fault::{Access, FaultKind, MemoryFault, OutOfMemory};
 pub use lanes::{LaneBytes, WarpAccess};
 pub use view::{LaunchView, ViewOptions};
+
+pub(crate) use lanes::Run;

@@ -1,0 +1,110 @@
+//! Prints what a checked memory access of a warp costs, in nanoseconds: `cargo run -p cuda-emu --example access_cost`.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use cuda_emu::check::SharedShadow;
+use cuda_emu::memory::{AllocKind, AllocLabel, LaneBytes, Memory, ViewOptions, WarpAccess};
+
+/// A way in which lanes choose their offsets.
+type Pattern = (&'static str, u32, fn(u32) -> u32);
+
+const PATTERNS: [Pattern; 7] = [
+    ("contiguous 32 x 4", 4, |lane| 4 * lane),
+    ("contiguous 32 x 16", 16, |lane| 16 * lane),
+    ("contiguous 32 x 2", 2, |lane| 2 * lane),
+    ("8 rows of 4 x 16", 16, |lane| lane / 4 * 256 + lane % 4 * 16),
+    ("all one word", 4, |_| 64),
+    ("two words", 4, |lane| lane / 16 * 256),
+    ("scattered 32 x 4", 4, |lane| lane * 132),
+];
+const SPAN: u64 = 4096 + 512;
+const ROUNDS: u64 = 20_000;
+
+/// Best of five, in nanoseconds per call.
+fn time(mut call: impl FnMut(u64)) -> f64 {
+    let mut best = f64::INFINITY;
+    for _ in 0..5 {
+        let start = Instant::now();
+        (0..ROUNDS).for_each(&mut call);
+        best = best.min(start.elapsed().as_nanos() as f64 / ROUNDS as f64);
+    }
+    best
+}
+
+fn main() {
+    println!(
+        "{:<20} {:>12} {:>12} {:>12} {:>12} {:>12}",
+        "ns per warp access", "global load", "unchecked", "global store", "shared read", "shared write"
+    );
+    for (name, bytes, offset) in PATTERNS {
+        let memory = Memory::new(1 << 30);
+        let label = |sequence| AllocLabel { sequence, kind: AllocKind::Device };
+        let Ok(source) = memory.alloc(64 * SPAN, label(1)) else { return };
+        let Ok(target) = memory.alloc(64 * SPAN, label(2)) else { return };
+        if memory.set(source, &[1], 64 * SPAN).is_err() {
+            return;
+        }
+        let mut data = LaneBytes::new();
+        let mut global = |checks: bool, store: bool| {
+            let view = memory.view(ViewOptions { grid: [1; 3], checks, read_only: Vec::new() });
+            let mut cursor = view.cursor(0);
+            time(|round| {
+                let base = if store { target } else { source } + round % 64 * 4096;
+                let addresses = std::array::from_fn(|lane| base + u64::from(offset(lane as u32)));
+                let access = WarpAccess { addresses: black_box(&addresses), mask: u32::MAX, bytes };
+                let done = if store { cursor.store(&access, false, &data) } else { cursor.load(&access, false, &mut data) };
+                assert!(black_box(done).is_ok());
+            })
+        };
+        let (load, unchecked, store) = (global(true, false), global(false, false), global(true, true));
+        let mut shadow = SharedShadow::new();
+        shadow.start_block(48 * 1024, 4);
+        let addresses: [u32; 32] = std::array::from_fn(|lane| offset(lane as u32));
+        let access = WarpAccess { addresses: &addresses, mask: u32::MAX, bytes };
+        let barrier = |shadow: &mut SharedShadow| {
+            (0..4).for_each(|warp| shadow.arrive(warp, 0));
+            shadow.complete(0, 15);
+        };
+        // Sixteen times the same between barriers; the first write of a tile to which a barrier belongs.
+        let write = time(|round| {
+            if round % 16 == 0 {
+                barrier(&mut shadow);
+            }
+            black_box(shadow.write(0, black_box(&access), &data));
+        });
+        let read = time(|round| {
+            if round % 16 == 0 {
+                barrier(&mut shadow);
+            }
+            black_box(shadow.read((round % 4) as u32, black_box(&access)));
+        });
+        println!("{name:<20} {load:>12.1} {unchecked:>12.1} {store:>12.1} {read:>12.1} {write:>12.1}");
+    }
+    rest();
+}
+
+/// What has no pattern: `ldmatrix`, a tile copied asynchronously, a barrier.
+fn rest() {
+    let mut shadow = SharedShadow::new();
+    shadow.start_block(48 * 1024, 4);
+    let mut shared = vec![0; 48 * 1024];
+    let data = LaneBytes::new();
+    let addresses: [u32; 32] = std::array::from_fn(|lane| lane as u32 / 4 * 64 + lane as u32 % 4 * 16);
+    let rows: [u32; 32] = std::array::from_fn(|lane| lane as u32 % 16 * 64 + (lane as u32 / 16 ^ lane as u32 % 4) * 16);
+    let access = WarpAccess { addresses: &addresses, mask: u32::MAX, bytes: 16 };
+    let copy = time(|_| {
+        black_box(shadow.copy_issue(0, black_box(&access), &data, &mut shared));
+        shadow.copy_commit(0, u32::MAX);
+        shadow.copy_wait(0, u32::MAX, Some(0), &mut shared);
+    });
+    let barrier = time(|_| {
+        (0..4).for_each(|warp| shadow.arrive(warp, 0));
+        shadow.complete(0, 15);
+    });
+    let matrix = time(|round| drop(black_box(shadow.read_rows((round % 4) as u32, black_box(&rows[..])))));
+    let start = time(|_| shadow.start_block(48 * 1024, 4));
+    println!(
+        "cp.async issue, commit, wait: {copy:.1}   barrier of 4 warps: {barrier:.1}   ldmatrix.x4: {matrix:.1}   start of a block: {start:.1}"
+    );
+}

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use camshaft::input::Picture;
+use camshaft::sources::Source;
 use camshaft::{Engine, Request};
 use serde::Deserialize;
 
@@ -84,6 +85,19 @@ fn the_model_is_small_and_knows_its_names() {
     assert_eq!(engine.labels().get(0), Some("dog"));
     let bytes = std::fs::metadata(Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo/demo.safetensors")).unwrap().len();
     assert!(bytes <= 8_000_000, "{bytes} bytes");
+}
+
+#[test]
+fn names_in_a_weight_file_must_fit_its_classes() {
+    let mut bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo/demo.safetensors")).unwrap();
+    let (joined, own) = (br"dog  lion", br"dog\nlion");
+    let at = bytes.windows(own.len()).position(|window| window == own).unwrap();
+    bytes[at..at + own.len()].copy_from_slice(joined);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("short-of-a-name.safetensors");
+    std::fs::write(&path, bytes).unwrap();
+    let error = Engine::builder().weights(Source::Path(path)).build().err().unwrap().to_string();
+    assert!(error.contains("short-of-a-name.safetensors") && error.contains("55") && error.contains("56"), "{error}");
 }
 
 #[test]

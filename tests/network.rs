@@ -353,7 +353,7 @@ fn images_that_do_not_fit() {
 /// What the file itself gets wrong comes through with its own message.
 #[test]
 fn defects_of_the_file_come_through() {
-    let error = WeightFile::open(Path::new("missing.safetensors")).map_err(NetworkError::from).err().expect("an error");
+    let error = WeightFile::open(Path::new("missing.safetensors")).map_err(NetworkError::from).expect_err("an error");
     assert!(matches!(error, NetworkError::Weights(_)), "{error:?}");
     assert!(error.to_string().starts_with("missing.safetensors: "), "{error}");
 }

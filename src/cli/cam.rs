@@ -75,12 +75,7 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
 
 fn model(args: &CamArgs, engine: &Engine) -> Model {
     let architecture = engine.model().network().architecture();
-    Model {
-        name: architecture.to_string(),
-        source: args.model.weights.to_string(),
-        sha256: None,
-        classes: architecture.classes(),
-    }
+    Model { name: architecture.to_string(), source: args.model.weights.to_string(), classes: architecture.classes() }
 }
 
 /// One explained picture to be written.

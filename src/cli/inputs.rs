@@ -52,7 +52,8 @@ fn folder(folder: &Path, results: Option<&Path>) -> Vec<Found> {
     let mut found = Vec::new();
     let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
     let walk = walk.filter_entry(|entry| {
-        entry.depth() == 0 || !hidden(entry.file_name()) && !(entry.file_type().is_dir() && is_results(entry.path()))
+        let left_out = hidden(entry.file_name()) || entry.file_type().is_dir() && is_results(entry.path());
+        entry.depth() == 0 || !left_out
     });
     for entry in walk {
         match entry {

@@ -1,6 +1,6 @@
 //! The CPU backend: the table of layers on a rayon pool, f32 NHWC, batch norm folded.
 //!
-//! [`reference`] holds the same operations by definition, for tests.
+//! [`mod@reference`] holds the same operations by definition, for tests.
 
 mod conv2d_im2col_gemm;
 mod pool;

@@ -172,13 +172,14 @@ fn cuda(_: &Model, _: usize, _: Option<Precision>) -> Result<Backend, DeviceErro
 #[cfg(feature = "cuda")]
 const SERIAL: &str = "CAMSHAFT_CUDA_SERIAL";
 
-/// Names for a model that came without a label file.
+/// Names for a model that came without a label file. Its own may be too few or too many, which the caller checks.
 fn default_labels(model: &Model) -> Labels {
     let classes = model.network().architecture().classes();
-    let own = model.file().metadata().get(LABELS_KEY);
-    let own = own.map(|names| names.lines().map(str::to_owned).collect::<Vec<_>>()).filter(|names| names.len() == classes);
-    match own {
-        Some(names) => Labels::new(names, format!("the names in {}", model.file().path().display())),
+    match model.file().metadata().get(LABELS_KEY) {
+        Some(names) => {
+            let origin = format!("the names in {}", model.file().path().display());
+            Labels::new(names.lines().map(str::to_owned).collect(), origin)
+        }
         None if classes == 1000 => Labels::imagenet(),
         None => Labels::numbered(classes),
     }

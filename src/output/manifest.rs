@@ -48,8 +48,6 @@ pub struct Model {
     pub name: String,
     /// Where the weights came from, as given by the user.
     pub source: String,
-    /// SHA-256 of the weight file in hex, where it was computed.
-    pub sha256: Option<String>,
     /// Number of classes.
     pub classes: usize,
 }

@@ -61,7 +61,7 @@ fn maps_add_up_to_the_logits() {
     let bench = Bench::new();
     let (bias, names) = (demo_bias(), demo_names());
     assert_eq!((bias.len(), names.len()), (56, 56));
-    let inputs = ["market.jpg", "picnic.jpg"].map(bundled);
+    let inputs = ["pavement.jpg", "meadow.jpg"].map(bundled);
     bench.run([&["cam".as_ref(), "--top=56".as_ref()][..], &inputs.each_ref().map(|path| path.as_os_str())].concat()).code(0);
     let manifest = bench.manifest("camshaft-out");
     for entry in manifest["images"].as_array().unwrap() {
@@ -130,7 +130,7 @@ fn classes_by_index_and_name() {
     let chosen: Vec<_> = results(&manifest["images"][0]).iter().map(|class| class["class"].as_u64().unwrap()).collect();
     assert_eq!(chosen, [7, 55, 0], "in the order asked for, each once");
 
-    let map = |class: usize, slug: &str| bench.npy(&format!("camshaft-out/picnic.{class}-{slug}.cam.npy"));
+    let map = |class: usize, slug: &str| bench.npy(&format!("camshaft-out/meadow.{class}-{slug}.cam.npy"));
     let slug = |class: usize| names[class].replace(' ', "-");
     assert_ne!(map(7, &slug(7)).data(), map(0, &slug(0)).data(), "each class has a map of its own");
 }
@@ -250,7 +250,7 @@ fn a_file_in_the_way_is_kept() {
     let overlay = ran.json()[0]["results"][0]["artifacts"]["overlay"].as_str().unwrap().to_owned();
     let taken = format!("out/{overlay}");
     bench.file(&taken, "mine");
-    bench.run(["cam", "--top=1", "-o", "out"]).code(1).says(&["picnic.jpg: out/", "exists already", "--force"]);
+    bench.run(["cam", "--top=1", "-o", "out"]).code(1).says(&["meadow.jpg: out/", "exists already", "--force"]);
     assert_eq!(fs::read(bench.at(&taken)).unwrap(), b"mine");
     let entry = &bench.manifest("out")["images"][0];
     assert_eq!(entry["status"], "error");

@@ -8,7 +8,7 @@ use super::program::{Bench, bundled, jpeg, png};
 #[test]
 fn classify_ranks_the_classes() {
     let bench = Bench::new();
-    let market = bundled("market.jpg");
+    let market = bundled("pavement.jpg");
     let ran = bench.run(["classify".as_ref(), market.as_os_str()]).code(0);
     let lines: Vec<_> = ran.stdout.lines().collect();
     assert_eq!(lines.len(), 6, "a header and five classes:\n{}", ran.stdout);

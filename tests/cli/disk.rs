@@ -34,7 +34,7 @@ fn files_that_cannot_be_written_whole() {
     command.args(["-c", script, env!("CARGO_BIN_EXE_camshaft"), "cam", "--class=0", "--save=cam,overlay"]);
     let ran = super::program::Ran::of(command.current_dir(bench.path())).code(1);
     assert_eq!(ran.stderr.matches("os error").count(), 1, "said once: {}", ran.stderr);
-    ran.says(&["picnic.jpg: camshaft-out/picnic.0-", ".overlay.png: cannot write this file: File too large"]);
+    ran.says(&["meadow.jpg: camshaft-out/meadow.0-", ".overlay.png: cannot write this file: File too large"]);
     // The small ones are there, whole; of the picture nothing is left.
     let files = bench.list("camshaft-out");
     assert_eq!(files.len(), 2, "{files:?}");
@@ -67,7 +67,7 @@ fn a_full_disk() {
             return eprintln!("skipped: no file system can be mounted here: {stderr}");
         }
         assert_eq!(output.status.code(), Some(1), "{stderr}");
-        assert!(stderr.contains("picnic.jpg: disk/") && stderr.contains("No space left on device"), "{stderr}");
+        assert!(stderr.contains("meadow.jpg: disk/") && stderr.contains("No space left on device"), "{stderr}");
         assert!(!stderr.contains("panicked") && !stderr.contains(".part"), "{stderr}");
         let kept = out.replacen("disk", "kept", 1);
         for name in bench.list(&kept) {

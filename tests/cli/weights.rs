@@ -129,7 +129,7 @@ fn label_files() {
         let manifest = bench.manifest(&out);
         let class = &results(&manifest["images"][0])[0];
         assert_eq!((&class["class"], &class["name"]), (&42.into(), &"thing number 42".into()));
-        assert_eq!(class["artifacts"]["cam"], "picnic.42-thing-number-42.cam.npy");
+        assert_eq!(class["artifacts"]["cam"], "meadow.42-thing-number-42.cam.npy");
     }
 }
 

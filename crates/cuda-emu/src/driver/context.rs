@@ -256,13 +256,15 @@ impl Context {
         self.misuse(Code::CapturedEvent, FindingKind::InvalidCall, None, message.into())
     }
 
-    pub fn synchronize_event(&mut self, event: u32) -> Result {
+    pub fn synchronize_event(&mut self, event: u32, thread: u64) -> Result {
         let mark = self.event_mark(event)?;
+        self.unsafe_call(thread, "cuEventSynchronize")?;
         self.drive(mark.as_slice())
     }
 
-    pub fn query_event(&mut self, event: u32) -> Result {
+    pub fn query_event(&mut self, event: u32, thread: u64) -> Result {
         let mark = self.event_mark(event)?;
+        self.unsafe_call(thread, "cuEventQuery")?;
         self.poll(mark.as_slice())
     }
 

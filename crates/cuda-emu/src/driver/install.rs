@@ -7,7 +7,7 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// Why the device could not be installed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,7 +68,7 @@ pub fn install(settings: &[(&str, &str)]) -> Result<Installed, InstallError> {
     let mut slot = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
     let installed = match *slot {
         Some(installed) => installed,
-        None => *slot.insert(load(find()?)?),
+        None => *slot.insert(load(library()?)?),
     };
     if !settings.is_empty() {
         installed.configure(settings)?;
@@ -105,9 +105,12 @@ impl Installed {
     }
 }
 
-/// The shared library: named by `CUDA_EMU_LIBRARY`, or where cargo puts it, beside the running program or in `deps` there.
-fn find() -> Result<PathBuf, InstallError> {
-    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+/// Path of the shared library: named by `CUDA_EMU_LIBRARY`, or where cargo puts it, beside the running program or in `deps` there.
+/// A program started with `LD_PRELOAD` set to it uses the software device.
+///
+/// # Errors
+/// [`InstallError::NotFound`] when it is in none of the places.
+pub fn library() -> Result<PathBuf, InstallError> {
     let mut candidates: Vec<PathBuf> = std::env::var_os("CUDA_EMU_LIBRARY").map(PathBuf::from).into_iter().collect();
     if candidates.is_empty() {
         let program = std::env::current_exe().unwrap_or_default();
@@ -117,8 +120,8 @@ fn find() -> Result<PathBuf, InstallError> {
         let path = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
         candidates.extend(std::env::split_paths(&path).map(|folder| folder.join("libcuda_emu.so")));
     }
-    let found = FOUND.get_or_init(|| candidates.iter().find(|path| path.is_file()).cloned());
-    found.clone().ok_or(InstallError::NotFound { searched: candidates })
+    let found = candidates.iter().find(|path| path.is_file()).cloned();
+    found.ok_or(InstallError::NotFound { searched: candidates })
 }
 
 fn load(path: PathBuf) -> Result<Installed, InstallError> {

@@ -32,6 +32,12 @@ impl SharedJournal {
         })))
     }
 
+    /// Takes the device's name and the report file from new settings.
+    pub fn configure(&self, settings: &Settings) {
+        let mut journal = self.lock();
+        (journal.device, journal.path) = (settings.profile.device_name(), settings.report.clone());
+    }
+
     fn lock(&self) -> MutexGuard<'_, Journal> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

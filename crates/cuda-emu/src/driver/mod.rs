@@ -1,7 +1,7 @@
 //! The CUDA driver interface: the functions that clients such as cudarc look up in libcuda.
 //!
-//! The library `libcuda_emu.so` exports them. Nothing finds it by accident: [`install`] makes the process take it for `libcuda`.
-//! The README lists the settings.
+//! The library `libcuda_emu.so` exports them. Nothing finds it by accident: `install` (on Linux) makes the process take it for
+//! `libcuda.so`, and a child process does with `LD_PRELOAD` set to the path that `library` returns. The README lists the settings.
 
 mod api;
 mod attributes;
@@ -10,6 +10,7 @@ mod code;
 mod context;
 mod handle;
 mod host;
+#[cfg(target_os = "linux")]
 mod install;
 mod journal;
 mod launch;
@@ -22,5 +23,6 @@ mod settings;
 mod state;
 
 pub use code::Code;
-pub use install::{InstallError, Installed, install};
+#[cfg(target_os = "linux")]
+pub use install::{InstallError, Installed, install, library};
 pub use settings::{Check, Settings, SettingsError, Streams};

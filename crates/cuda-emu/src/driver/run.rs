@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::time::Instant;
 
-use crate::exec::{self, Launch, Options};
+use crate::exec::{self, Fault, Launch, Options};
 use crate::memory::MemoryFault;
-use crate::report::{Finding, FindingKind, LaunchReport};
+use crate::report::{Finding, LaunchReport};
 
 use super::code::Code;
 use super::context::Context;
@@ -132,27 +132,20 @@ impl Context {
             occupancy: Some(launch::occupancy(&launch.kernel, threads, launch.dynamic_shared, settings.profile)),
             counters: outcome.counters,
         });
-        let fault = outcome.findings.iter().find(|finding| finding.kind.is_fault()).map(|finding| code_of(finding.kind));
         let found = !outcome.findings.is_empty();
         for finding in outcome.findings {
             self.journal.finding(finding);
         }
-        let stopped = outcome.fault.is_some().then_some(Code::LaunchFailed);
-        self.sticky = fault.or(stopped).or(if found { self.verdict() } else { None });
+        self.sticky = outcome.fault.map(code_of).or(if found { self.verdict() } else { None });
     }
 }
 
-/// The error that hardware would give.
-fn code_of(kind: FindingKind) -> Code {
-    match kind {
-        FindingKind::OutOfBounds
-        | FindingKind::NullAddress
-        | FindingKind::UseAfterFree
-        | FindingKind::Unallocated
-        | FindingKind::ReadOnlyWrite => Code::IllegalAddress,
-        FindingKind::Misaligned => Code::MisalignedAddress,
-        FindingKind::Deadlock | FindingKind::TimeLimit => Code::LaunchTimeout,
-        FindingKind::Trap => Code::IllegalInstruction,
+/// The error that hardware gives.
+fn code_of(fault: Fault) -> Code {
+    match fault {
+        Fault::IllegalAddress => Code::IllegalAddress,
+        Fault::MisalignedAddress => Code::MisalignedAddress,
+        Fault::Timeout => Code::LaunchTimeout,
         _ => Code::LaunchFailed,
     }
 }

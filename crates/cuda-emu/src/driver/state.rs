@@ -97,6 +97,7 @@ impl Driver {
 
     /// Replaces the settings; contexts made from now on use them.
     pub fn set_settings(&mut self, settings: Settings) {
+        self.journal.configure(&settings);
         self.settings = Arc::new(settings);
     }
 

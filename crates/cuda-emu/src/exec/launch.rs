@@ -17,7 +17,7 @@ use super::warp::{Place, Template, Warp};
 
 /// Runs `launch` on `memory`. Findings and faults are part of the outcome: this never fails by itself.
 pub fn run(launch: &Launch<'_>, memory: &Memory) -> Outcome {
-    let mut addresses = Vec::with_capacity(launch.kernel.globals.len());
+    let mut addresses = Vec::new();
     if let Err(message) = check(launch, &mut addresses) {
         let mut finding = Finding::host(FindingKind::InvalidLaunch, None, message);
         finding.kernel.clone_from(&launch.kernel.name);
@@ -70,9 +70,12 @@ fn check(launch: &Launch<'_>, addresses: &mut Vec<u64>) -> Result<(), String> {
     if launch.params.len() != kernel.param_bytes as usize {
         return Err(format!("{} bytes of parameters, the kernel takes {}", launch.params.len(), kernel.param_bytes));
     }
-    for name in &kernel.globals {
+    // Only the variables that the kernel uses need an address.
+    addresses.resize(kernel.globals.len(), 0);
+    for &(_, variable, _) in &kernel.planes.globals {
+        let name = &kernel.globals[variable as usize];
         let address = (launch.module_globals)(name).ok_or_else(|| format!("module variable `{name}` has no address"))?;
-        addresses.push(address);
+        addresses[variable as usize] = address;
     }
     Ok(())
 }

@@ -68,6 +68,9 @@ impl Template {
         for &(plane, value) in &planes.long_constants {
             regs.longs[usize::from(plane)] = [value; LANES];
         }
+        for &(plane, value) in &planes.pred_constants {
+            regs.preds[usize::from(plane)] = if value { u32::MAX } else { 0 };
+        }
         for &(plane, variable, offset) in &planes.globals {
             regs.longs[usize::from(plane)] = [address(variable).wrapping_add(offset as u64); LANES];
         }

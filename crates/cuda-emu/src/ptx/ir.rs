@@ -268,6 +268,7 @@ pub(crate) struct Planes {
     pub preds: u16,
     pub word_constants: Vec<(u16, u32)>,
     pub long_constants: Vec<(u16, u64)>,
+    pub pred_constants: Vec<(u16, bool)>,
     pub word_specials: Vec<(u16, Special)>,
     /// Long plane, index into the kernel's list of variables, offset.
     pub globals: Vec<(u16, u32, i64)>,

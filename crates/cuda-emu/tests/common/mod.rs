@@ -101,10 +101,10 @@ impl Host {
             params.resize(params.len().next_multiple_of(align), 0);
             params.extend(bytes);
         }
-        let kernel = self.kernel(name);
+        let (kernel, globals) = (self.kernel(name), &self.globals);
         let launch = Launch {
             kernel: &kernel,
-            module_globals: &|name| self.globals.get(name).copied(),
+            module_globals: &|name| globals.get(name).copied(),
             grid,
             block,
             dynamic_shared,

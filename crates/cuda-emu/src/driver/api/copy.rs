@@ -95,18 +95,21 @@ driver_calls! {
         on_device(driver, dst, src, bytes, stream, false)
     }
 
-    /// Copies between contexts. Waits for both: each context keeps the order of its own work only.
+    /// Copies between contexts, at once, after all work of both: each context keeps the order of its own work only.
     fn cuMemcpyPeerAsync(dst: u64, dst_context: u64, src: u64, src_context: u64, bytes: usize, stream: u64) |driver| {
         if dst_context == src_context {
             return on_device(driver, dst, src, bytes, stream, false);
         }
+        // Not in the stream: clients name one of either context, or the null stream of whichever is current.
+        driver.stream(stream)?.0.unsafe_call(thread(), "a copy between contexts")?;
         let source = driver.context(src_context)?;
         source.check_range(Access::Read, src, bytes as u64)?;
         source.synchronize_all()?;
         let mut data = vec![0; bytes];
         source.memory.read(src, &mut data).map_err(|_| Code::InvalidValue)?;
-        driver.context(dst_context)?.check_range(Access::Write, dst, bytes as u64)?;
-        let (context, stream) = driver.stream(stream)?;
-        context.submit(stream, Op::Write { dst, data: data.into() })
+        let destination = driver.context(dst_context)?;
+        destination.check_range(Access::Write, dst, bytes as u64)?;
+        destination.synchronize_all()?;
+        destination.memory.write(dst, &data).map_err(|_| Code::InvalidValue)
     }
 }

@@ -59,16 +59,14 @@ driver_calls! {
     fn cuEventSynchronize(event: u64) |driver| {
         let (context, event) = driver.object(event, Kind::Event)?;
         context.alive()?;
-        context.unsafe_call(thread(), "cuEventSynchronize")?;
-        context.synchronize_event(event)
+        context.synchronize_event(event, thread())
     }
 
     /// Whether the mark is reached.
     fn cuEventQuery(event: u64) |driver| {
         let (context, event) = driver.object(event, Kind::Event)?;
         context.alive()?;
-        context.unsafe_call(thread(), "cuEventQuery")?;
-        context.query_event(event)
+        context.query_event(event, thread())
     }
 
     /// Milliseconds of this computer between two events: above zero, and no measure of any GPU.

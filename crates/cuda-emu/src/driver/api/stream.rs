@@ -69,7 +69,7 @@ driver_calls! {
         }
         // An event of another context: its work is done now, so that there is nothing left to wait for.
         let (context, serial) = driver.object(event, Kind::Event)?;
-        context.synchronize_event(serial)
+        context.synchronize_event(serial, thread())
     }
 
     /// Calls a function of the program in stream order. It must not call the driver.

@@ -156,6 +156,11 @@ impl<'a> Decoder<'a> {
                 Ok(v) if v >= i64::from(i32::MIN) && v <= i64::from(u32::MAX) => self.word(s, *value as u32),
                 _ => self.error(s, "constant does not fit 32 bits"),
             },
+            (Operand::Int(value), Slot::Pred) => {
+                let plane = self.scratch(s, Slot::Pred)?;
+                self.planes.pred_constants.push((plane, *value != 0));
+                Ok(plane)
+            }
             (Operand::Int(value), Slot::Long) => self.long(s, *value),
             (Operand::Single(bits), Slot::Word) => self.word(s, *bits),
             (Operand::Double(bits), Slot::Word) => self.word(s, (f64::from_bits(*bits) as f32).to_bits()),

@@ -1,48 +1,9 @@
-//! The driver interface as cudarc uses it: memory, streams, events, graphs, and what is refused.
+//! What cudarc's safe interface does: memory, streams, events, graphs.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use cuda_emu::driver::{Installed, install};
 use cudarc::driver::sys::{self, CUresult, CUstreamCaptureMode as Mode};
 use cudarc::driver::{CudaContext, DevicePtrMut, DriverError, result};
 
-/// A context of its own, so that tests share neither memory nor errors. One test at a time, because the report is shared.
-struct Device {
-    installed: Installed,
-    context: Arc<CudaContext>,
-    _one: MutexGuard<'static, ()>,
-}
-
-fn device(settings: &[(&str, &str)]) -> Device {
-    static ONE: Mutex<()> = Mutex::new(());
-    let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let defaults = [("CUDA_EMU_DEVICE", "A100"), ("CUDA_EMU_CHECK", "fail"), ("CUDA_EMU_STREAMS", "eager")];
-    let installed = install(&[&defaults[..], settings].concat()).unwrap();
-    installed.take_report();
-    let context = CudaContext::new_non_primary(0, 0).unwrap();
-    Device { installed, context, _one: one }
-}
-
-impl Device {
-    /// Ends the context and returns the kinds and messages of all findings.
-    fn findings(self) -> Vec<(String, String)> {
-        let Device { installed, context, _one } = self;
-        assert_eq!(Arc::strong_count(&context), 1, "the context is still in use");
-        drop(context);
-        let report = installed.take_report();
-        let text = |finding: &serde_json::Value, key: &str| finding[key].as_str().unwrap().to_owned();
-        report["findings"].as_array().unwrap().iter().map(|f| (text(f, "kind"), text(f, "message"))).collect()
-    }
-
-    fn finish(self) {
-        let findings = self.findings();
-        assert!(findings.is_empty(), "{findings:#?}");
-    }
-}
-
-fn code<T: std::fmt::Debug>(result: Result<T, DriverError>) -> CUresult {
-    result.unwrap_err().0
-}
+use crate::harness::{code, device};
 
 #[test]
 fn the_device_says_what_it_is() {

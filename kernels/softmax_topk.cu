@@ -79,7 +79,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             const unsigned others[4] = {four.x, four.y, four.z, four.w};
             const int other = first + i;
             #pragma unroll
-            for (int j = 0; j < 4; ++j) before += others[j] > key || (others[j] == key && other + j < c);
+            for (int j = 0; j < 4; ++j) // without a branch
+                before += (unsigned)(others[j] > key) | ((unsigned)(others[j] == key) & (unsigned)(other + j < c));
         }
     }
     smem.counts[warp][lane] = before;

@@ -21,7 +21,7 @@ const ROOMS: [Room; 2] = [Room::Guarded, Room::Exact];
 #[test]
 fn max_pool2d() {
     let device = Device::open();
-    let cases: &[([usize; 4], (usize, usize), usize, usize)] = &[
+    let cases = [
         ([1, 112, 112, 64], (3, 3), 2, 1), // ResNet's
         ([1, 1, 1, 8], (3, 3), 2, 1),
         ([2, 7, 9, 16], (3, 3), 2, 1),
@@ -30,7 +30,7 @@ fn max_pool2d() {
         ([1, 13, 2, 7], (5, 2), 3, 2),
         ([1, 2, 2, 3], (2, 2), 1, 1),
     ];
-    for (index, &(shape, size, stride, pad)) in cases.iter().enumerate() {
+    for (index, (shape, size, stride, pad)) in cases.into_iter().enumerate() {
         let window = Window { size, stride, pad };
         let mut x = integers(index as u64, shape.iter().product(), 99);
         let middle = x.len() / 2;

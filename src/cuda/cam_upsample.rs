@@ -134,7 +134,9 @@ impl<T: Element> CamUpsample<T> {
     /// # Errors
     /// As [`Modules::function`]; [`CudaError::Driver`] if the device does not answer.
     pub fn new(modules: &Modules) -> Result<Self, CudaError> {
-        use CUdevice_attribute_enum::{CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT};
+        use CUdevice_attribute_enum::{
+            CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
+        };
         let ask = |attribute| modules.context().attribute(attribute).map(|answer| u32::try_from(answer).unwrap_or(0));
         let shared_limit = ask(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?.saturating_sub(STATIC_SHARED);
         let load = |entry: String| modules.function(KERNEL, &entry, shared_limit);

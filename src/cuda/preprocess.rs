@@ -75,12 +75,7 @@ impl<T: Element> Preprocess<T> {
             let entry = |what: &str| modules.function(KERNEL, &format!("resize_{axis}_{what}"), 0);
             Ok(Passes { first: entry("u8")?, second: entry(&format!("normalise_{}_c{channels}", T::NAME))? })
         };
-        Ok(Self {
-            channels,
-            horizontal: load("horizontal")?,
-            vertical: load("vertical")?,
-            element: std::marker::PhantomData,
-        })
+        Ok(Self { channels, horizontal: load("horizontal")?, vertical: load("vertical")?, element: std::marker::PhantomData })
     }
 
     /// Why these kernels cannot run `tables` on rows of `pitch` bytes, or `Ok`. Touches no device.

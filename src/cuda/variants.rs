@@ -123,8 +123,10 @@ pub const VECTORS: &[u32] = &[1, 4];
 
 /// The table.
 pub fn units() -> Vec<Unit> {
-    let mut units: Vec<_> =
-        PLAIN.iter().map(|&(stem, defines)| Unit { name: stem.into(), stem, defines: defines.into(), capabilities: ALL }).collect();
+    let mut units: Vec<_> = PLAIN
+        .iter()
+        .map(|&(stem, defines)| Unit { name: stem.into(), stem, defines: defines.into(), capabilities: ALL })
+        .collect();
     units.extend(LINEAR.iter().map(|tile| Unit {
         name: tile.unit(),
         stem: "linear",

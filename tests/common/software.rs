@@ -1,10 +1,10 @@
-//! The device of the CUDA tests: software, unless `CAMSHAFT_TEST_DEVICE=hardware`.
+//! The device of the CUDA tests: software, unless `CAMSHAFT_TEST_DEVICE=gpu`.
 
 use cuda_emu::driver::{Installed, install};
 
 /// Puts the software device in the place of a driver, for this process. `None` on hardware.
 pub fn device(settings: &[(&str, &str)]) -> Option<Installed> {
-    if std::env::var("CAMSHAFT_TEST_DEVICE").is_ok_and(|device| device == "hardware") {
+    if std::env::var("CAMSHAFT_TEST_DEVICE").is_ok_and(|device| device == "gpu") {
         return None;
     }
     Some(install(settings).unwrap_or_else(|error| panic!("{error}")))

@@ -13,6 +13,9 @@ use clap::Args;
 use super::args::choice;
 use super::{Usage, fetch};
 
+/// Names the device where the command line does not.
+const DEVICE: &str = "CAMSHAFT_DEVICE";
+
 /// Which model, and how it runs.
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
@@ -23,9 +26,9 @@ pub struct ModelOptions {
     /// Class names: one a line, a JSON list, or imagenet_class_index.json
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
-    /// Where to run: auto (a CUDA device, else the cpu), cpu, cuda or cuda:N
-    #[arg(short, long, value_name = "DEVICE", default_value_t)]
-    pub device: Device,
+    /// Where to run: auto (a CUDA device, else the cpu), cpu, cuda or cuda:N. Default: $CAMSHAFT_DEVICE, else auto
+    #[arg(short, long, value_name = "DEVICE")]
+    pub device: Option<Device>,
     /// What activations and filters are stored in. Default: f16 on a CUDA device, f32 on the cpu, which has no other
     #[arg(long, value_parser = choice(Precision::ALL, Precision::name))]
     pub precision: Option<Precision>,
@@ -40,10 +43,7 @@ pub struct ModelOptions {
 impl ModelOptions {
     /// A builder with these options, downloading what has to be.
     fn builder(&self) -> Result<EngineBuilder, Error> {
-        let mut builder = Engine::builder().weights(self.weights.clone()).mmap(!self.no_mmap).device(self.device);
-        if let Some(precision) = self.precision {
-            builder = builder.precision(precision);
-        }
+        let mut builder = Engine::builder().weights(self.weights.clone()).mmap(!self.no_mmap);
         if let Some(threads) = self.threads {
             builder = builder.threads(threads as usize);
             // Decoding and drawing run on rayon's global threads. They can be set once, and are, unless something used them before.
@@ -55,6 +55,20 @@ impl ModelOptions {
         Ok(builder)
     }
 
+    /// As [`Self::builder`], on the device that was asked for.
+    fn placed(&self) -> Result<EngineBuilder, Error> {
+        let device = match (self.device, std::env::var(DEVICE)) {
+            (Some(device), _) => device,
+            (None, Ok(name)) if !name.is_empty() => name.parse()?,
+            (None, _) => Device::Auto,
+        };
+        let builder = self.builder()?.device(device);
+        Ok(match self.precision {
+            Some(precision) => builder.precision(precision),
+            None => builder,
+        })
+    }
+
     /// The class names. No device is asked for them.
     pub fn labels(&self) -> Result<Labels, Error> {
         let engine = fetch::with_bar(|progress| self.builder()?.device(Device::Cpu).build_with_progress(progress))?;
@@ -63,7 +77,7 @@ impl ModelOptions {
 
     /// The engine, for commands that look at no picture.
     pub fn engine(&self) -> Result<Engine, Error> {
-        fetch::with_bar(|progress| self.builder()?.build_with_progress(progress)).inspect(tell_fallback)
+        fetch::with_bar(|progress| self.placed()?.build_with_progress(progress)).inspect(tell_fallback)
     }
 }
 
@@ -116,7 +130,7 @@ impl InputOptions {
 
     /// The engine for pictures that are prepared so.
     pub fn engine(&self, recipe: Recipe, model: &ModelOptions) -> Result<Engine, Error> {
-        fetch::with_bar(|progress| model.builder()?.recipe(recipe).batch(self.batch as usize).build_with_progress(progress))
+        fetch::with_bar(|progress| model.placed()?.recipe(recipe).batch(self.batch as usize).build_with_progress(progress))
             .inspect(tell_fallback)
     }
 }

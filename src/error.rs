@@ -1,6 +1,7 @@
 //! One error for the whole library.
 
 use crate::cpu::CpuError;
+use crate::engine::DeviceError;
 use crate::input::InputError;
 use crate::labels::LabelError;
 use crate::network::NetworkError;
@@ -30,6 +31,9 @@ pub enum Error {
     /// The CPU backend.
     #[error(transparent)]
     Cpu(#[from] CpuError),
+    /// The device that was asked for.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// A file that could not be written.
     #[error(transparent)]
     Output(#[from] OutputError),

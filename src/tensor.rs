@@ -1,5 +1,31 @@
 //! Activations in memory.
 
+use crate::cam::choice::impl_choice;
+
+/// What activations and filters are stored in; sums are f32 in either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Single precision.
+    F32,
+    /// Half precision, for tensor cores.
+    F16,
+}
+
+impl_choice!(Precision, "precision");
+
+impl Precision {
+    /// Every choice, in the order shown to users.
+    pub const ALL: &'static [Self] = &[Self::F32, Self::F16];
+
+    /// The spelling on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        }
+    }
+}
+
 /// Activations `[N, H, W, C]`, channels last: element `(n, h, w, c)` is at `((n * H + h) * W + w) * C + c`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Nhwc {

@@ -1,14 +1,18 @@
 //! Class activation maps: weighted channel sum, up-sampling, normalisation.
 
 pub(crate) mod choice;
+mod found;
 mod map;
 mod normalise;
+mod selection;
 mod stats;
 pub(crate) mod upsample;
 mod weighted_sum;
 
 pub use choice::UnknownChoice;
+pub use found::Found;
 pub use map::Map;
 pub use normalise::Normalisation;
+pub use selection::Selection;
 pub use stats::{MapError, MapStats};
 pub use weighted_sum::class_activation_map;

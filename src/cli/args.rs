@@ -111,6 +111,9 @@ pub struct InfoArgs {
     /// Images per forward pass, for shapes and costs
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub images: u32,
+    /// Show what runs each step of a pass
+    #[arg(long)]
+    pub plan: bool,
     /// Leave out the layers
     #[arg(long)]
     pub brief: bool,

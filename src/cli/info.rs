@@ -3,11 +3,14 @@
 use std::process::ExitCode;
 
 use camshaft::engine::Engine;
-use camshaft::network::{Layer, LayerShape, Op};
+use camshaft::network::{Layer, LayerShape, Op, PlanReport};
 use serde_json::{Value, json};
 
 use super::args::InfoArgs;
 use super::{Usage, stdout, table};
+
+/// Maps of each image in a plan, as many as `camshaft cam` draws by default.
+const PLANNED_MAPS: usize = 3;
 
 /// Prints what a weight file holds and what running it costs.
 pub fn run(args: &InfoArgs) -> anyhow::Result<ExitCode> {
@@ -18,15 +21,16 @@ pub fn run(args: &InfoArgs) -> anyhow::Result<ExitCode> {
         .network()
         .shapes(args.images as usize, h, w)
         .map_err(|error| Usage(format!("--size or --images: {error}")))?;
+    let plan = engine.plan([args.images as usize, h, w], PLANNED_MAPS)?;
     if args.json {
-        stdout::json(&object(args, &engine, &shapes))?;
+        stdout::json(&object(args, &engine, &shapes, &plan))?;
     } else {
-        print(args, &engine, &shapes)?;
+        print(args, &engine, &shapes, &plan)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(args: &InfoArgs, engine: &Engine, shapes: &[LayerShape]) -> anyhow::Result<()> {
+fn print(args: &InfoArgs, engine: &Engine, shapes: &[LayerShape], plan: &PlanReport) -> anyhow::Result<()> {
     let model = engine.model();
     let architecture = model.network().architecture();
     let (h, w) = args.size;
@@ -38,12 +42,17 @@ fn print(args: &InfoArgs, engine: &Engine, shapes: &[LayerShape]) -> anyhow::Res
         ("classes", format!("{} ({})", architecture.classes(), engine.labels().origin())),
         ("input", format!("{} x {h} x {w} x 3 (N H W C)", args.images)),
         ("cost", format!("{:.3} GFLOP", flops as f64 * 1e-9)),
-        ("devices", engine.device()),
+        ("device", engine.device()),
+        ("memory", format!("{} parameters, {} activations", mebibytes(plan.parameters), mebibytes(plan.activations))),
     ];
     for (name, value) in facts {
         stdout::line(&format!("{name:<14}{value}"))?;
     }
-    if !args.brief {
+    if args.plan {
+        let rows = plan.steps.iter().map(|step| vec![step.layer.clone(), step.kernel.clone()]);
+        stdout::line("")?;
+        stdout::line(&table::table(&["step", "kernel"], &[], rows))?;
+    } else if !args.brief {
         let rows = model.network().layers().iter().zip(shapes).map(|(layer, shape)| row(layer, shape));
         stdout::line("")?;
         stdout::line(&table::table(&["layer", "operation", "output N H W C", "MFLOP"], &["MFLOP"], rows))?;
@@ -54,6 +63,10 @@ fn print(args: &InfoArgs, engine: &Engine, shapes: &[LayerShape]) -> anyhow::Res
 fn row(layer: &Layer, shape: &LayerShape) -> Vec<String> {
     let output = shape.output.map(|extent| extent.to_string()).join(" ");
     vec![layer.name.clone(), operation(&layer.op), output, format!("{:.2}", shape.flops as f64 * 1e-6)]
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 /// An operation in a few words.
@@ -71,7 +84,7 @@ fn operation(op: &Op) -> String {
     }
 }
 
-fn object(args: &InfoArgs, engine: &Engine, shapes: &[LayerShape]) -> Value {
+fn object(args: &InfoArgs, engine: &Engine, shapes: &[LayerShape], plan: &PlanReport) -> Value {
     let model = engine.model();
     let architecture = model.network().architecture();
     let layer = |(layer, shape): (&Layer, &LayerShape)| json!({"name": layer.name, "operation": operation(&layer.op), "output": shape.output, "flops": shape.flops});
@@ -87,6 +100,8 @@ fn object(args: &InfoArgs, engine: &Engine, shapes: &[LayerShape]) -> Value {
         "input": [args.images as usize, args.size.0, args.size.1, 3],
         "flops": shapes.iter().map(|shape| shape.flops).sum::<u64>(),
         "devices": [engine.device()],
+        "memory": {"parameters": plan.parameters, "activations": plan.activations},
+        "plan": if args.plan { &plan.steps[..] } else { &[] },
         "layers": layers,
     })
 }

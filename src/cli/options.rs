@@ -3,14 +3,18 @@
 use std::path::PathBuf;
 
 use camshaft::Error;
-use camshaft::engine::{DEFAULT_BATCH, Engine, EngineBuilder};
+use camshaft::engine::{DEFAULT_BATCH, Device, Engine, EngineBuilder};
 use camshaft::input::{Interpolation, Recipe};
 use camshaft::labels::Labels;
 use camshaft::sources::Source;
+use camshaft::tensor::Precision;
 use clap::Args;
 
 use super::args::choice;
 use super::{Usage, fetch};
+
+/// Names the device where the command line does not.
+const DEVICE: &str = "CAMSHAFT_DEVICE";
 
 /// Which model, and how it runs.
 #[derive(Args)]
@@ -22,6 +26,12 @@ pub struct ModelOptions {
     /// Class names: one a line, a JSON list, or imagenet_class_index.json
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
+    /// Where to run: auto (a CUDA device, else the cpu), cpu, cuda or cuda:N. Default: $CAMSHAFT_DEVICE, else auto
+    #[arg(short, long, value_name = "DEVICE")]
+    pub device: Option<Device>,
+    /// What activations and filters are stored in. Default: f16 on a CUDA device, f32 on the cpu, which has no other
+    #[arg(long, value_parser = choice(Precision::ALL, Precision::name))]
+    pub precision: Option<Precision>,
     /// Threads. Default: one per core
     #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
@@ -45,9 +55,36 @@ impl ModelOptions {
         Ok(builder)
     }
 
+    /// As [`Self::builder`], on the device that was asked for.
+    fn placed(&self) -> Result<EngineBuilder, Error> {
+        let device = match (self.device, std::env::var(DEVICE)) {
+            (Some(device), _) => device,
+            (None, Ok(name)) if !name.is_empty() => name.parse()?,
+            (None, _) => Device::Auto,
+        };
+        let builder = self.builder()?.device(device);
+        Ok(match self.precision {
+            Some(precision) => builder.precision(precision),
+            None => builder,
+        })
+    }
+
+    /// The class names. No device is asked for them.
+    pub fn labels(&self) -> Result<Labels, Error> {
+        let engine = fetch::with_bar(|progress| self.builder()?.device(Device::Cpu).build_with_progress(progress))?;
+        Ok(engine.labels().clone())
+    }
+
     /// The engine, for commands that look at no picture.
     pub fn engine(&self) -> Result<Engine, Error> {
-        fetch::with_bar(|progress| self.builder()?.build_with_progress(progress))
+        fetch::with_bar(|progress| self.placed()?.build_with_progress(progress)).inspect(tell_fallback)
+    }
+}
+
+/// Says on stderr when the choice of a device was not the fastest one's.
+fn tell_fallback(engine: &Engine) {
+    if let Some(why) = engine.fallback() {
+        eprintln!("note: running on the cpu: {why}");
     }
 }
 
@@ -93,7 +130,8 @@ impl InputOptions {
 
     /// The engine for pictures that are prepared so.
     pub fn engine(&self, recipe: Recipe, model: &ModelOptions) -> Result<Engine, Error> {
-        fetch::with_bar(|progress| model.builder()?.recipe(recipe).batch(self.batch as usize).build_with_progress(progress))
+        fetch::with_bar(|progress| model.placed()?.recipe(recipe).batch(self.batch as usize).build_with_progress(progress))
+            .inspect(tell_fallback)
     }
 }
 

@@ -93,15 +93,18 @@ impl<'a> Run<'a> {
         Ok((picture, input))
     }
 
-    /// One pass for all of them; if it fails, one each, so that the image at fault fails alone.
+    /// One pass for all of them; if it fails, one each for those that were not finished, so that the image at fault fails alone.
     fn explain(&self, read: Vec<Read>, request: &Request) -> Vec<Result<(Picture, Explanation), String>> {
         let inputs: Vec<&Input> = read.iter().flatten().map(|(_, input)| input).collect();
-        let mut together = self.engine.explain_inputs(&inputs, request).map(Vec::into_iter);
+        let mut finished = Vec::with_capacity(inputs.len());
+        // The error shows again below, beside the image that it belongs to.
+        self.engine.explain_into(&inputs, request, &mut finished).ok();
+        let mut finished = finished.into_iter();
         let one = |read: Read| {
             let (picture, input) = read?;
-            let explained = match &mut together {
-                Ok(all) => Ok(all.next()),
-                Err(_) => self.engine.explain_inputs(&[&input], request).map(|mut alone| alone.pop()),
+            let explained = match finished.next() {
+                Some(explanation) => Ok(Some(explanation)),
+                None => self.engine.explain_inputs(&[&input], request).map(|mut alone| alone.pop()),
             };
             match explained {
                 Ok(Some(explanation)) => Ok((picture, explanation)),

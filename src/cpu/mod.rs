@@ -10,7 +10,7 @@ use std::sync::Mutex;
 
 use conv2d_im2col_gemm::{Epilogue, conv2d_im2col_gemm};
 
-use crate::network::{Folded, Layer, Model, Network, NetworkError, Op, Slots, Value};
+use crate::network::{Folded, Layer, Model, Network, NetworkError, Op, PlanReport, PlannedStep, Slots, Value};
 use crate::tensor::Nhwc;
 
 /// Why the CPU backend could not be made or could not run.
@@ -78,6 +78,33 @@ impl Cpu {
     /// Threads that a forward pass runs on.
     pub fn threads(&self) -> usize {
         self.pool.current_num_threads()
+    }
+
+    /// How a pass over `[N, H, W]` images runs.
+    ///
+    /// # Errors
+    /// [`CpuError::Network`] when the images do not fit the network.
+    pub fn plan(&self, [n, h, w]: [usize; 3]) -> Result<PlanReport, CpuError> {
+        let shapes = self.network.shapes(n, h, w)?;
+        let kernel = |op: &Op| match op {
+            Op::Conv2d { .. } => "conv2d_im2col_gemm",
+            Op::MaxPool2d(_) => "max_pool2d",
+            Op::GlobalAvgPool => "global_avg_pool",
+            Op::Linear { .. } => "linear",
+        };
+        let step = |layer: &Layer| PlannedStep { layer: layer.name.clone(), kernel: kernel(&layer.op).to_owned() };
+        let mut largest = vec![0; self.slots.count()];
+        for (index, shape) in shapes.iter().enumerate() {
+            let slot = &mut largest[self.slots.of(index)];
+            *slot = shape.output.iter().product::<usize>().max(*slot);
+        }
+        let folded = self.convs.iter().flatten().map(|folded| folded.filter.len() + folded.bias.len()).sum::<usize>();
+        let bytes = |numbers: usize| (numbers * size_of::<f32>()) as u64;
+        Ok(PlanReport {
+            steps: self.network.layers().iter().map(step).collect(),
+            parameters: bytes(folded + self.classifier.0.len() + self.classifier.1.len()),
+            activations: bytes(n * h * w * 3 + largest.into_iter().sum::<usize>()),
+        })
     }
 
     /// Runs the network on normalised images `[N, H, W, 3]`.

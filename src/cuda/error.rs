@@ -2,6 +2,8 @@
 
 use cudarc::driver::DriverError;
 
+use crate::network::NetworkError;
+
 /// Why a kernel cannot run a problem; known before anything is enqueued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kernel}: {reason}")]
@@ -75,7 +77,95 @@ pub enum CudaError {
         /// Its reason.
         source: DriverError,
     },
+    /// There is no driver library.
+    #[error("no CUDA driver library (libcuda) was found; it comes with NVIDIA's driver")]
+    NoDriver,
+    /// A driver whose interface is too old.
+    #[error("the CUDA driver serves CUDA {found}, at least {needed} is needed; update the driver")]
+    OldDriver {
+        /// CUDA version that it serves.
+        found: String,
+        /// The oldest that will do.
+        needed: String,
+    },
+    /// No such device.
+    #[error("there is no CUDA device {ordinal}: {}", match .count { 0 => "the driver finds none".to_owned(), 1 => "the driver finds one, number 0".to_owned(), n => format!("the driver finds {n}, numbers 0 to {}", n - 1) })]
+    NoDevice {
+        /// What was asked for.
+        ordinal: usize,
+        /// Devices that there are.
+        count: usize,
+    },
+    /// No room on the device.
+    #[error("out of device memory for {what}: {needed} bytes are needed, {free} are free")]
+    OutOfMemory {
+        /// What it was for.
+        what: &'static str,
+        /// Bytes asked for.
+        needed: u64,
+        /// Bytes that the device had.
+        free: u64,
+    },
+    /// A parameter that f16 cannot hold.
+    #[error("layer `{layer}` has the weight {value:e}, which is too large for f16; use precision f32")]
+    WeightOverflow {
+        /// The layer.
+        layer: String,
+        /// The weight, with its batch norm if that is folded.
+        value: f32,
+    },
+    /// Activations that f16 cannot hold.
+    #[error("the class scores of image {image} of the batch are not finite: its activations are too large for f16; use precision f32")]
+    ActivationOverflow {
+        /// Position in the batch.
+        image: usize,
+    },
+    /// A kernel failed while it ran, which ends the use of the device by this process.
+    #[error("kernel `{kernel}` failed in {place}: {source}; the engine has ended, build a new one in a new process")]
+    Fault {
+        /// The kernel.
+        kernel: String,
+        /// The layer and the batch.
+        place: String,
+        /// What the driver reports.
+        source: DriverError,
+    },
+    /// A call after the one that failed.
+    #[error("this engine has ended: {reason}")]
+    Ended {
+        /// The error that ended it.
+        reason: String,
+    },
+    /// The network or the image does not fit.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The tensor is no batch of RGB images.
+    #[error("the network reads [N, H, W, 3], found {found:?}")]
+    Channels {
+        /// Shape of the tensor.
+        found: [usize; 4],
+    },
+    /// A class that the network does not have.
+    #[error("class {class} was asked for, the network has {classes}")]
+    Class {
+        /// The index.
+        class: usize,
+        /// How many there are.
+        classes: usize,
+    },
     /// Any other call of the driver.
     #[error("CUDA driver: {0}")]
     Driver(#[from] DriverError),
+}
+
+impl CudaError {
+    /// Whether a smaller batch could succeed.
+    pub(super) fn is_about_size(&self) -> bool {
+        matches!(self, Self::OutOfMemory { .. } | Self::Unsupported(_) | Self::Network(NetworkError::Geometry { .. }))
+    }
+
+    /// Whether the device may be in a state that no later call can be trusted in.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self, Self::Fault { .. } | Self::Launch { .. } | Self::Driver(_))
+    }
 }

@@ -2,19 +2,28 @@
 //!
 //! One type per kernel, its file called as the kernel's; each checks shapes and lengths before it enqueues anything.
 
+mod arena;
 mod batch_norm;
+mod blueprint;
 mod cam_upsample;
 mod conv2d;
 mod conv2d_direct;
 mod conv2d_implicit_gemm;
+mod device;
 mod error;
+mod executor;
 mod global_avg_pool_nhwc;
 mod limits;
 mod linear;
 mod maxpool2d_nhwc;
 mod modules;
+mod operators;
+mod parameters;
+mod pipeline;
+mod plan;
 mod preprocess;
 mod preprocess_tables;
+mod real;
 mod softmax_topk;
 mod span;
 pub mod variants;
@@ -25,6 +34,7 @@ pub use conv2d::{Conv2dArgs, Epilogue};
 pub use conv2d_direct::Conv2dDirect;
 pub use conv2d_implicit_gemm::Conv2dImplicitGemm;
 pub use error::{CudaError, Unsupported};
+pub use executor::{Cuda, Norm, Options};
 pub use global_avg_pool_nhwc::{GlobalAvgPool, GlobalAvgPoolArgs};
 pub use linear::{Linear, LinearArgs, LinearShape};
 pub use maxpool2d_nhwc::{MaxPool2d, MaxPool2dArgs};

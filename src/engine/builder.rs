@@ -1,24 +1,15 @@
 //! Putting an engine together.
 
-use super::{DEFAULT_BATCH, Engine};
+use super::backend::Backend;
+use super::{DEFAULT_BATCH, Device, DeviceError, Engine};
 use crate::Error;
 use crate::cpu::Cpu;
 use crate::input::Recipe;
 use crate::labels::Labels;
 use crate::network::Model;
 use crate::sources::{self, Progress, Source};
+use crate::tensor::Precision;
 use crate::weights::{OpenOptions, WeightFile};
-
-/// Where the network runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Device {
-    /// The fastest one that is there.
-    #[default]
-    Auto,
-    /// The processor.
-    Cpu,
-}
 
 /// The bundled model: f16 safetensors, half the usual width, with its class names in the metadata.
 const DEMO: &[u8] = include_bytes!("../../assets/demo/demo.safetensors");
@@ -32,6 +23,7 @@ pub struct EngineBuilder {
     weights: Source,
     labels: Option<Labels>,
     device: Device,
+    precision: Option<Precision>,
     threads: Option<usize>,
     batch: usize,
     recipe: Recipe,
@@ -45,6 +37,7 @@ impl Default for EngineBuilder {
             weights: Source::Demo,
             labels: None,
             device: Device::Auto,
+            precision: None,
             threads: None,
             batch: DEFAULT_BATCH,
             recipe: Recipe::default(),
@@ -70,6 +63,12 @@ impl EngineBuilder {
     /// Where to run. Default: [`Device::Auto`].
     pub fn device(mut self, device: Device) -> Self {
         self.device = device;
+        self
+    }
+
+    /// What activations and filters are stored in. Default: f16 on a CUDA device, f32 on the processor, which has no other.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = Some(precision);
         self
     }
 
@@ -129,13 +128,49 @@ impl EngineBuilder {
             None => default_labels(&model),
         };
         labels.check_len(model.network().architecture().classes())?;
-        let cpu = match self.device {
-            Device::Auto | Device::Cpu => Cpu::new(&model, self.threads)?,
-        };
-        let classifier = model.classifier()?;
-        Ok(Engine { model, cpu, classifier, labels, recipe: self.recipe, batch: self.batch })
+        let (backend, fallback) = backend(&model, self.device, self.precision, self.threads)?;
+        let bias = model.classifier()?.1;
+        Ok(Engine { model, backend, fallback, bias, labels, recipe: self.recipe, batch: self.batch })
     }
 }
+
+/// The backend for a device; with [`Device::Auto`] the processor, and why, where there is no other.
+fn backend(
+    model: &Model,
+    device: Device,
+    precision: Option<Precision>,
+    threads: Option<usize>,
+) -> Result<(Backend, Option<String>), Error> {
+    let fallback = match (device, precision) {
+        (Device::Cuda(ordinal), _) => return Ok((cuda(model, ordinal, precision)?, None)),
+        (Device::Cpu, Some(Precision::F16)) => return Err(DeviceError::Precision.into()),
+        // f16 is asked for, which the processor does not have: there is nothing to choose.
+        (Device::Auto, Some(Precision::F16)) => return Ok((cuda(model, 0, precision)?, None)),
+        (Device::Auto, _) => match cuda(model, 0, precision) {
+            Ok(backend) => return Ok((backend, None)),
+            Err(why) => Some(why.to_string()),
+        },
+        (Device::Cpu, _) => None,
+    };
+    let (cpu, rows) = (Cpu::new(model, threads)?, model.classifier()?.0);
+    Ok((Backend::Cpu { cpu, rows }, fallback))
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(model: &Model, ordinal: usize, precision: Option<Precision>) -> Result<Backend, DeviceError> {
+    let serial = std::env::var_os(SERIAL).is_some_and(|value| !value.is_empty() && value != "0");
+    let options = crate::cuda::Options { precision, serial, ..Default::default() };
+    Ok(Backend::Cuda(Box::new(crate::cuda::Cuda::new(model, ordinal, options)?)))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: &Model, _: usize, _: Option<Precision>) -> Result<Backend, DeviceError> {
+    Err(DeviceError::NoCuda)
+}
+
+/// Set to 1, every CUDA kernel is waited for, so that a fault names the one that failed.
+#[cfg(feature = "cuda")]
+const SERIAL: &str = "CAMSHAFT_CUDA_SERIAL";
 
 /// Names for a model that came without a label file. Its own may be too few or too many, which the caller checks.
 fn default_labels(model: &Model) -> Labels {

@@ -3,6 +3,7 @@
 use image::RgbImage;
 use serde::Serialize;
 
+use super::backend::ranking;
 use crate::cam::Map;
 use crate::input::CropTransform;
 use crate::labels::Labels;
@@ -47,15 +48,13 @@ pub(super) fn rank(logits: &[f32], labels: &Labels) -> Vec<Prediction> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exp = |logit: f32| (f64::from(logit) - f64::from(largest)).exp();
     let total: f64 = logits.iter().map(|&logit| exp(logit)).sum();
-    let prediction = |(class, &logit): (usize, &f32)| Prediction {
+    let prediction = |class: usize| Prediction {
         class,
         label: labels.get(class).unwrap_or_default().to_owned(),
-        logit,
-        probability: (exp(logit) / total) as f32,
+        logit: logits[class],
+        probability: (exp(logits[class]) / total) as f32,
     };
-    let mut predictions: Vec<_> = logits.iter().enumerate().map(prediction).collect();
-    predictions.sort_by(|a, b| b.logit.total_cmp(&a.logit)); // stable: equal ones stay in class order
-    predictions
+    ranking(logits).into_iter().map(prediction).collect()
 }
 
 #[cfg(test)]

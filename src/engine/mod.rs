@@ -1,19 +1,23 @@
 //! The whole way in one place: weights, network, backend, class names; from pictures to maps.
 
+mod backend;
 mod builder;
+mod device;
 mod explanation;
 mod request;
 
-pub use builder::{Device, EngineBuilder, LABELS_KEY};
+pub use builder::{EngineBuilder, LABELS_KEY};
+pub use device::{Device, DeviceError};
 pub use explanation::{ClassMap, Explanation, Prediction};
 pub use request::{Classes, Request};
 
+use backend::Backend;
+
 use crate::Error;
-use crate::cam::class_activation_map;
-use crate::cpu::{Cpu, Forward};
+use crate::cam::{Found, Map, Selection};
 use crate::input::{Input, Picture, Recipe};
 use crate::labels::Labels;
-use crate::network::Model;
+use crate::network::{Model, PlanReport};
 use crate::tensor::Nhwc;
 
 /// Images that share a forward pass unless the builder says otherwise.
@@ -34,9 +38,10 @@ pub const DEFAULT_BATCH: usize = 8;
 /// ```
 pub struct Engine {
     model: Model,
-    cpu: Cpu,
-    /// `fc.weight` `[K, C]` and `fc.bias` `[K]`.
-    classifier: (Vec<f32>, Vec<f32>),
+    backend: Backend,
+    fallback: Option<String>,
+    /// `fc.bias` `[K]`.
+    bias: Vec<f32>,
     labels: Labels,
     recipe: Recipe,
     batch: usize,
@@ -70,10 +75,20 @@ impl Engine {
 
     /// Where the network runs, in words.
     pub fn device(&self) -> String {
-        match self.cpu.threads() {
-            1 => "cpu (1 thread)".to_owned(),
-            threads => format!("cpu ({threads} threads)"),
-        }
+        self.backend.describe()
+    }
+
+    /// Why [`Device::Auto`] chose the processor, if it did.
+    pub fn fallback(&self) -> Option<&str> {
+        self.fallback.as_deref()
+    }
+
+    /// How a pass over `[N, H, W]` images runs that computes `maps` maps of each, and the memory that it takes.
+    ///
+    /// # Errors
+    /// If the images do not fit the network, or no kernel.
+    pub fn plan(&self, images: [usize; 3], maps: usize) -> Result<PlanReport, Error> {
+        self.backend.plan(images, maps)
     }
 
     /// Class indices that `request` asks for, if it names classes; `None` where the predictions decide.
@@ -112,57 +127,55 @@ impl Engine {
     /// # Errors
     /// As [`Engine::explain`].
     pub fn explain_inputs(&self, inputs: &[&Input], request: &Request) -> Result<Vec<Explanation>, Error> {
-        let named = self.resolve(request)?;
         let mut explanations = Vec::with_capacity(inputs.len());
-        for same_size in inputs.chunk_by(|a, b| (a.h, a.w) == (b.h, b.w)) {
-            for batch in same_size.chunks(self.batch) {
-                self.explain_batch(batch, request, named.as_deref(), &mut explanations)?;
-            }
-        }
+        self.explain_into(inputs, request, &mut explanations)?;
         Ok(explanations)
     }
 
-    /// Runs images of one size in one pass.
-    fn explain_batch(
-        &self,
-        batch: &[&Input],
-        request: &Request,
-        named: Option<&[usize]>,
-        explanations: &mut Vec<Explanation>,
-    ) -> Result<(), Error> {
-        let Forward { features, logits } = self.forward(batch)?;
-        let channels = features.shape()[3];
-        for (index, input) in batch.iter().enumerate() {
-            let logits = logits.image(index);
-            if let Some(class) = logits.iter().position(|logit| !logit.is_finite()) {
-                return Err(Error::NotFinite { class, value: logits[class] });
+    /// As [`Engine::explain_inputs`], adding to `explanations` one after the other, so that those that were finished before an
+    /// error are there after it.
+    ///
+    /// # Errors
+    /// As [`Engine::explain`], and faults of the device.
+    pub fn explain_into(&self, inputs: &[&Input], request: &Request, explanations: &mut Vec<Explanation>) -> Result<(), Error> {
+        let named = self.resolve(request)?;
+        let selection = match (request.selection(), &named) {
+            (Classes::Top(k), _) => Selection::Top(*k),
+            (Classes::Named(_), named) => Selection::Classes(named.as_deref().unwrap_or_default()),
+        };
+        for same_size in inputs.chunk_by(|a, b| (a.h, a.w) == (b.h, b.w)) {
+            for batch in same_size.chunks(self.batch) {
+                let mut found = Found::default();
+                let done = self.backend.run(&tensor(batch), selection, &mut found);
+                let finished = batch.iter().zip(found.into_images());
+                explanations.extend(finished.map(|(input, (logits, maps))| self.explanation(input, &logits, maps)));
+                done?;
             }
-            let predictions = explanation::rank(logits, &self.labels);
-            let of_class = |&class: &usize| predictions.iter().find(|prediction| prediction.class == class).cloned();
-            let wanted: Vec<Prediction> = match (request.selection(), named) {
-                (Classes::Top(k), _) => predictions.iter().take(*k).cloned().collect(),
-                (Classes::Named(_), named) => named.unwrap_or_default().iter().filter_map(of_class).collect(),
-            };
-            let map = |prediction: Prediction| {
-                let row = &self.classifier.0[prediction.class * channels..][..channels];
-                ClassMap { map: class_activation_map(&features, index, row), prediction }
-            };
-            let maps = wanted.into_iter().map(map).collect();
-            explanations.push(Explanation { crop: input.crop.clone(), transform: input.transform, predictions, maps });
         }
         Ok(())
     }
 
-    /// One pass over images of one size.
-    fn forward(&self, batch: &[&Input]) -> Result<Forward, Error> {
-        let (h, w) = (batch[0].h, batch[0].w);
-        let mut data = Vec::with_capacity(batch.len() * h * w * 3);
-        batch.iter().for_each(|input| data.extend_from_slice(&input.tensor));
-        Ok(self.cpu.forward(&Nhwc::new([batch.len(), h, w, 3], data))?)
+    /// Names what was found in one picture.
+    fn explanation(&self, input: &Input, logits: &[f32], maps: Vec<(usize, Map)>) -> Explanation {
+        let predictions = explanation::rank(logits, &self.labels);
+        let map = |(class, map): (usize, Map)| {
+            let prediction = predictions.iter().find(|prediction| prediction.class == class)?.clone();
+            Some(ClassMap { prediction, map })
+        };
+        let maps = maps.into_iter().filter_map(map).collect();
+        Explanation { crop: input.crop.clone(), transform: input.transform, predictions, maps }
     }
 
     /// Bias of a class: what the mean of its map lacks to the logit.
     pub fn bias(&self, class: usize) -> Option<f32> {
-        self.classifier.1.get(class).copied()
+        self.bias.get(class).copied()
     }
+}
+
+/// Inputs of one size as a batch, `[N, H, W, 3]`.
+fn tensor(batch: &[&Input]) -> Nhwc {
+    let (h, w) = (batch[0].h, batch[0].w);
+    let mut data = Vec::with_capacity(batch.len() * h * w * 3);
+    batch.iter().for_each(|input| data.extend_from_slice(&input.tensor));
+    Nhwc::new([batch.len(), h, w, 3], data)
 }

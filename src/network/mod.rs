@@ -6,6 +6,7 @@
 mod architecture;
 mod error;
 mod model;
+mod plan;
 mod shape;
 mod slots;
 mod table;
@@ -13,6 +14,7 @@ mod table;
 pub use architecture::{Architecture, Block};
 pub use error::NetworkError;
 pub use model::{BATCH_NORM_EPS, ConvBatchNorm, Folded, Model};
+pub use plan::{PlanReport, PlannedStep};
 pub use shape::{Conv2dShape, MAX_ELEMENTS, Window};
 pub use slots::Slots;
 pub use table::{Layer, LayerShape, Network, Op, Value};

@@ -52,7 +52,8 @@ impl Bench {
         for (name, folder) in [("CAMSHAFT_CACHE", "cache"), ("TORCH_HOME", "torch"), ("HF_HOME", "hf")] {
             command.env(name, self.at(folder));
         }
-        command.env("CAMSHAFT_OFFLINE", "1").env("RUST_BACKTRACE", "0");
+        // Whatever devices the machine has, these tests are about the rest.
+        command.env("CAMSHAFT_OFFLINE", "1").env("RUST_BACKTRACE", "0").env("CAMSHAFT_DEVICE", "cpu");
         command
     }
 

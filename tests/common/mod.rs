@@ -9,3 +9,5 @@ pub mod goldens;
 pub mod pth;
 pub mod safetensors_file;
 pub mod seeded;
+#[cfg(feature = "cuda")]
+pub mod software;

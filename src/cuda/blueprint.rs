@@ -1,0 +1,221 @@
+//! What a pass over images of one shape does, step by step, and where everything lies; made before anything is allocated.
+
+use super::arena::{Layout, Region};
+use super::operators::Operators;
+use super::real::{Convolutions, Real};
+use super::{CamShape, CudaError, LinearShape, Norm, TopkShape};
+use crate::cam::Selection;
+use crate::network::{Conv2dShape, Layer, LayerShape, Network, Op, PlannedStep, Slots, Value};
+
+/// What tells one plan from another: everything that a recorded graph has fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    /// `[N, H, W]` of the images.
+    pub image: [usize; 3],
+    /// Which maps.
+    pub maps: Maps,
+}
+
+/// The shape of a [`Selection`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Maps {
+    /// Those of the `k` best classes, which the device chooses.
+    Top(usize),
+    /// Those of as many given classes.
+    Classes(usize),
+}
+
+impl Maps {
+    /// `classes`: those of the network.
+    pub(super) fn of(selection: Selection<'_>, classes: usize) -> Self {
+        match selection {
+            Selection::Top(k) => Self::Top(k.min(classes)),
+            Selection::Classes(given) => Self::Classes(given.len()),
+        }
+    }
+
+    /// Maps of each image.
+    pub(super) fn count(self) -> usize {
+        let (Self::Top(count) | Self::Classes(count)) = self;
+        count
+    }
+}
+
+/// One launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A layer of the table; of a convolution everything that is not a step of its own.
+    Layer(usize),
+    /// The batch norm of an unfolded convolution, with the residual sum and the ReLU.
+    Norm(usize),
+    /// The best classes.
+    Rank,
+    /// The class activation maps.
+    Cam,
+}
+
+pub(super) struct Blueprint {
+    pub key: Key,
+    pub steps: Vec<Step>,
+    pub names: Vec<PlannedStep>,
+    pub shapes: Vec<LayerShape>,
+    /// By layer; the stem's with the image's padded channels.
+    pub convs: Vec<Option<Conv2dShape>>,
+    pub layout: Layout,
+    /// `[N, H, W, T::IMAGE_CHANNELS]`.
+    pub image: Region,
+    /// Outputs, by layer.
+    pub layers: Vec<Region>,
+    /// `[maps]`, where they are given.
+    pub classes: Region,
+    /// The maps' shape; `None` if there are none, or the device has no room for them in shared memory, so that the host sums.
+    pub cam: Option<CamShape>,
+    /// `[N, maps]` each, where the device chooses.
+    pub index: Region,
+    pub probability: Region,
+    /// `[N, maps, h, w]`, the same normalised, and `[N, maps, 2]`.
+    pub raw: Region,
+    pub shown: Region,
+    pub range: Region,
+    /// Everything that the host reads: logits, index, raw maps.
+    pub results: Region,
+}
+
+impl Blueprint {
+    /// Plans a pass of `key` over `network`.
+    ///
+    /// # Errors
+    /// [`CudaError::Network`] or [`CudaError::Unsupported`] if the images do not fit the network or a kernel.
+    pub(super) fn new<T: Real>(
+        network: &Network,
+        slots: &Slots,
+        norm: Norm,
+        operators: &Operators<T>,
+        key: Key,
+    ) -> Result<Self, CudaError> {
+        let [n, h, w] = key.image;
+        let shapes = network.shapes(n, h, w)?;
+        let convs = convolutions::<T>(network, &shapes, key)?;
+        let mut plan = Steps { steps: Vec::new(), names: Vec::new() };
+        for (index, layer) in network.layers().iter().enumerate() {
+            let input = match layer.input {
+                Value::Image => [n, h, w, T::IMAGE_CHANNELS],
+                Value::Layer(from) => shapes[from].output,
+            };
+            let kernel = match (&layer.op, &convs[index]) {
+                (_, Some(conv)) => operators.convolutions.choose(conv)?,
+                (Op::MaxPool2d(window), _) => {
+                    operators.max_pool.can_run(input, *window)?;
+                    format!("maxpool2d_{}_nhwc", T::NAME)
+                }
+                (Op::Linear { c, k }, _) => {
+                    operators.linear.can_run(&LinearShape { n, c: *c, k: *k })?;
+                    format!("linear_{}", T::NAME)
+                }
+                _ => {
+                    operators.avg_pool.can_run(input)?;
+                    format!("global_avg_pool_{}_nhwc", T::NAME)
+                }
+            };
+            plan.push(Step::Layer(index), layer.name.clone(), kernel);
+            if let (Op::Conv2d { batch_norm, k, .. }, Norm::Unfolded) = (&layer.op, norm) {
+                operators.batch_norm.can_run(shapes[index].output.iter().product(), *k)?;
+                plan.push(Step::Norm(index), batch_norm.clone(), format!("batch_norm_{}_nhwc", T::NAME));
+            }
+        }
+
+        let count = key.maps.count();
+        let [_, map_h, map_w, channels] = shapes[network.features()].output;
+        let classes = network.architecture().classes();
+        if let Maps::Top(k @ 1..) = key.maps {
+            operators.top.can_run(&TopkShape { n, classes, k })?;
+            plan.push(Step::Rank, "top-k".to_owned(), "softmax_topk_f32".to_owned());
+        }
+        let cam = CamShape { n, h: map_h, w: map_w, c: channels, classes, maps: count, out_h: map_h, out_w: map_w };
+        let cam = (count > 0 && operators.cam.can_run(&cam).is_ok()).then_some(cam);
+        if cam.is_some() {
+            plan.push(Step::Cam, "cam".to_owned(), format!("cam_upsample_{}_f32", T::NAME));
+        }
+
+        let mut layout = Layout::default();
+        let image = layout.place::<T>(n * h * w * T::IMAGE_CHANNELS);
+        let (mut layers, last) = (slot_regions::<T>(network, slots, &shapes, &mut layout), shapes.len() - 1);
+        let given = if let Maps::Classes(count) = key.maps { count } else { 0 };
+        let ranked = if let Maps::Top(k) = key.maps { n * k } else { 0 };
+        let cells = cam.map_or(0, |cam| cam.cells());
+        let class_region = layout.place::<i32>(given);
+        let probability = layout.place::<f32>(ranked);
+        let shown = layout.place::<f32>(cells);
+        let range = layout.place::<f32>(if cam.is_some() { n * count * 2 } else { 0 });
+        layers[last] = layout.place::<f32>(n * classes);
+        let index = layout.place::<i32>(ranked);
+        let raw = layout.place::<f32>(cells);
+        let results = layers[last].through(raw);
+        let Steps { steps, names } = plan;
+        Ok(Self {
+            key,
+            steps,
+            names,
+            shapes,
+            convs,
+            layout,
+            image,
+            layers,
+            classes: class_region,
+            cam,
+            index,
+            probability,
+            raw,
+            shown,
+            range,
+            results,
+        })
+    }
+}
+
+struct Steps {
+    steps: Vec<Step>,
+    names: Vec<PlannedStep>,
+}
+
+impl Steps {
+    fn push(&mut self, step: Step, layer: String, kernel: String) {
+        self.steps.push(step);
+        self.names.push(PlannedStep { layer, kernel });
+    }
+}
+
+/// The convolutions' problems as their kernels see them.
+fn convolutions<T: Real>(network: &Network, shapes: &[LayerShape], key: Key) -> Result<Vec<Option<Conv2dShape>>, CudaError> {
+    let [n, h, w] = key.image;
+    let conv = |(layer, shape): (&Layer, &LayerShape)| match (&layer.op, layer.input) {
+        (Op::Conv2d { c, k, window, .. }, Value::Image) => {
+            Conv2dShape::new([n, h, w, c.next_multiple_of(T::IMAGE_CHANNELS)], *k, *window).map(Some)
+        }
+        _ => Ok(shape.conv2d),
+    };
+    Ok(network.layers().iter().zip(shapes).map(conv).collect::<Result<_, _>>()?)
+}
+
+/// Room for every layer's output: one part per slot, as large as the largest activation that it ever holds. The last layer's
+/// is empty: it is placed among the results.
+fn slot_regions<T: Real>(network: &Network, slots: &Slots, shapes: &[LayerShape], layout: &mut Layout) -> Vec<Region> {
+    let last = shapes.len() - 1;
+    let bytes: Vec<usize> = network
+        .layers()
+        .iter()
+        .zip(shapes)
+        .enumerate()
+        .map(|(index, (layer, shape))| {
+            let element = if layer.op == Op::GlobalAvgPool { size_of::<f32>() } else { size_of::<T>() };
+            if index == last { 0 } else { shape.output.iter().product::<usize>() * element }
+        })
+        .collect();
+    let mut largest = vec![0; slots.count()];
+    for (index, &bytes) in bytes.iter().enumerate() {
+        let slot = &mut largest[slots.of(index)];
+        *slot = bytes.max(*slot);
+    }
+    let regions: Vec<Region> = largest.into_iter().map(|bytes| layout.place_bytes(bytes)).collect();
+    bytes.iter().enumerate().map(|(index, &bytes)| regions[slots.of(index)].first(bytes)).collect()
+}

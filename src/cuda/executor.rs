@@ -1,0 +1,159 @@
+//! The CUDA backend itself.
+
+use std::sync::{Mutex, MutexGuard};
+
+use half::f16;
+
+use super::pipeline::{Pipeline, Run};
+use super::{CudaError, Modules, device};
+use crate::cam::{Found, Selection};
+use crate::network::{Layer, Model, PlanReport};
+use crate::tensor::{Nhwc, Precision};
+
+/// How batch norm is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Norm {
+    /// In the convolution's filter and bias.
+    #[default]
+    Folded,
+    /// By a kernel of its own, for comparison: slower, and in f16 rounded once more.
+    Unfolded,
+}
+
+/// Choices for a [`Cuda`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// What activations and filters are stored in; f16 unless said otherwise.
+    pub precision: Option<Precision>,
+    /// How batch norm is computed.
+    pub norm: Norm,
+    /// Waits for each kernel, so that a fault names it. Otherwise only the first run of a shape does, and later ones replay a
+    /// graph.
+    pub serial: bool,
+}
+
+/// A network, ready to run on a CUDA device.
+pub struct Cuda {
+    state: Mutex<State>,
+    name: String,
+    ordinal: usize,
+    precision: Precision,
+    classes: usize,
+    modules: Modules,
+}
+
+struct State {
+    pipeline: Box<dyn Run>,
+    /// Why no call can succeed any more.
+    ended: Option<String>,
+}
+
+impl Cuda {
+    /// Opens device `ordinal`, loads the kernels and uploads the parameters of `model`.
+    ///
+    /// # Errors
+    /// Without kernels in this build, a driver, the device or room on it; with a driver that is too old, or weights that the
+    /// precision has no room for.
+    pub fn new(model: &Model, ordinal: usize, options: Options) -> Result<Self, CudaError> {
+        let context = device::open(ordinal)?;
+        let name = context.name()?;
+        let modules = Modules::new(context)?;
+        let Options { norm, serial, .. } = options;
+        let precision = options.precision.unwrap_or(Precision::F16);
+        let pipeline: Box<dyn Run> = match precision {
+            Precision::F32 => Box::new(Pipeline::<f32>::new(model, &modules, norm, serial)?),
+            Precision::F16 => Box::new(Pipeline::<f16>::new(model, &modules, norm, serial)?),
+        };
+        let classes = model.network().architecture().classes();
+        let state = Mutex::new(State { pipeline, ended: None });
+        Ok(Self { state, name, ordinal, precision, classes, modules })
+    }
+
+    /// The device and the precision, such as `cuda:0 (NVIDIA L4, f16)`.
+    pub fn describe(&self) -> String {
+        format!("cuda:{} ({}, {})", self.ordinal, self.name, self.precision)
+    }
+
+    /// What activations and filters are stored in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Compute capability of the device, as `10 * major + minor`.
+    pub fn capability(&self) -> u32 {
+        self.modules.capability()
+    }
+
+    /// Runs the network on normalised images `[N, H, W, 3]` and computes the selected maps, from images to maps on the device.
+    /// A batch that the device has no room for is split.
+    ///
+    /// # Errors
+    /// [`CudaError`]; see [`Cuda::run_into`] for what is finished then.
+    pub fn run(&self, images: &Nhwc, selection: Selection<'_>) -> Result<Found, CudaError> {
+        let mut found = Found::default();
+        self.run_into(images, selection, &mut found)?;
+        Ok(found)
+    }
+
+    /// As [`Cuda::run`], appending to `found`, which after an error holds what was finished before it.
+    ///
+    /// # Errors
+    /// [`CudaError`] for images that do not fit, a class beyond the last, a lack of memory even for one image, activations that
+    /// f16 has no room for, and faults of the device. After one of those every call returns [`CudaError::Ended`].
+    pub fn run_into(&self, images: &Nhwc, selection: Selection<'_>, found: &mut Found) -> Result<(), CudaError> {
+        check(images)?;
+        if let Selection::Classes(classes) = selection
+            && let Some(&class) = classes.iter().find(|&&class| class >= self.classes)
+        {
+            return Err(CudaError::Class { class, classes: self.classes });
+        }
+        self.with(|pipeline| pipeline.run(images, selection, found))
+    }
+
+    /// Runs normalised images in one pass and shows `visit` each layer with its output and the output's shape `[N, H, W, C]`.
+    ///
+    /// # Errors
+    /// As [`Cuda::run_into`].
+    pub fn visit(&self, images: &Nhwc, mut visit: impl FnMut(&Layer, [usize; 4], &[f32])) -> Result<(), CudaError> {
+        check(images)?;
+        self.with(|pipeline| pipeline.visit(images, &mut visit))
+    }
+
+    /// How a pass over `n` images of `h` x `w` runs that computes `maps` maps of each.
+    ///
+    /// # Errors
+    /// [`CudaError::Network`] or [`CudaError::Unsupported`] if the images fit no single pass.
+    pub fn plan(&self, [n, h, w]: [usize; 3], maps: usize) -> Result<PlanReport, CudaError> {
+        self.lock().pipeline.plan([n, h, w], maps)
+    }
+
+    /// Uses the pipeline, unless an earlier use ended it.
+    fn with(&self, task: impl FnOnce(&mut dyn Run) -> Result<(), CudaError>) -> Result<(), CudaError> {
+        let mut state = self.lock();
+        if let Some(reason) = &state.ended {
+            return Err(CudaError::Ended { reason: reason.clone() });
+        }
+        let done = task(&mut *state.pipeline);
+        if let Err(error) = &done
+            && error.is_final()
+        {
+            state.ended = Some(error.to_string());
+        }
+        done
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| {
+            let mut state = poisoned.into_inner();
+            state.ended.get_or_insert_with(|| "an earlier call panicked".to_owned());
+            state
+        })
+    }
+}
+
+fn check(images: &Nhwc) -> Result<(), CudaError> {
+    match images.shape() {
+        [.., 3] => Ok(()),
+        found => Err(CudaError::Channels { found }),
+    }
+}

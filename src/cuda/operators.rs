@@ -1,0 +1,32 @@
+//! Every kernel that a network of one precision needs, loaded once.
+
+use super::real::{Convolutions, Real};
+use super::{BatchNorm, CamUpsample, CudaError, GlobalAvgPool, Linear, MaxPool2d, Modules, SoftmaxTopk};
+
+pub(super) struct Operators<T: Real> {
+    pub convolutions: T::Convolutions,
+    pub batch_norm: BatchNorm<T>,
+    pub max_pool: MaxPool2d<T>,
+    pub avg_pool: GlobalAvgPool<T>,
+    pub linear: Linear<T>,
+    pub top: SoftmaxTopk,
+    pub cam: CamUpsample<T>,
+}
+
+impl<T: Real> Operators<T> {
+    /// Loads them into the modules' context.
+    ///
+    /// # Errors
+    /// If the build has no code for the device, or the driver refuses it.
+    pub(super) fn load(modules: &Modules) -> Result<Self, CudaError> {
+        Ok(Self {
+            convolutions: T::Convolutions::new(modules)?,
+            batch_norm: BatchNorm::new(modules)?,
+            max_pool: MaxPool2d::new(modules)?,
+            avg_pool: GlobalAvgPool::new(modules)?,
+            linear: Linear::new(modules)?,
+            top: SoftmaxTopk::new(modules)?,
+            cam: CamUpsample::new(modules)?,
+        })
+    }
+}

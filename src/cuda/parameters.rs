@@ -1,0 +1,144 @@
+//! A network's parameters in device memory.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use cudarc::driver::CudaStream;
+
+use super::arena::{Arena, Layout, Region};
+use super::real::Real;
+use super::{CudaError, Norm, Span};
+use crate::network::{ConvBatchNorm, Folded, Layer, Model, Op, Value};
+
+/// Filters `KRSC` and the classifier in `T`, what is added and multiplied per channel in f32; uploaded once, in one allocation.
+pub(super) struct Parameters<T> {
+    arena: Arena,
+    convs: Vec<Option<Conv>>, // by layer
+    classifier: (Region, Region),
+    bytes: usize,
+    element: PhantomData<T>,
+}
+
+/// Where the parameters of one convolution are.
+#[derive(Clone, Copy)]
+struct Conv {
+    filter: Region,
+    /// Folded: the bias. Unfolded: the batch norm's factor.
+    first: Region,
+    /// Unfolded: the batch norm's summand.
+    second: Option<Region>,
+}
+
+/// The parameters of one convolution.
+pub(super) struct ConvSpans<'a, T> {
+    /// `[K, R, S, C]`.
+    pub filter: Span<'a, T>,
+    /// What follows.
+    pub norm: NormSpans<'a>,
+}
+
+/// What follows a convolution, each `[K]`.
+pub(super) enum NormSpans<'a> {
+    /// The batch norm is in the filter.
+    Folded { bias: Span<'a, f32> },
+    /// It is a step of its own.
+    Unfolded { scale: Span<'a, f32>, shift: Span<'a, f32> },
+}
+
+impl<T: Real> Parameters<T> {
+    /// Reads every parameter from the model's file, folds, lays out and uploads it.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read or does not fit `T`, or there is no room on the device.
+    pub(super) fn upload(model: &Model, stream: &Arc<CudaStream>, norm: Norm) -> Result<Self, CudaError> {
+        let layers = model.network().layers();
+        let mut layout = Layout::default();
+        let place = |layout: &mut Layout, layer: &Layer| {
+            let Op::Conv2d { k, window, .. } = &layer.op else { return None };
+            let taps = window.size.0 * window.size.1 * stored_channels::<T>(layer);
+            let filter = layout.place::<T>(k * taps);
+            let first = layout.place::<f32>(*k);
+            let second = (norm == Norm::Unfolded).then(|| layout.place::<f32>(*k));
+            Some(Conv { filter, first, second })
+        };
+        let convs: Vec<Option<Conv>> = layers.iter().map(|layer| place(&mut layout, layer)).collect();
+        let (rows, bias) = model.classifier()?;
+        let classifier = (layout.place::<T>(rows.len()), layout.place::<f32>(bias.len()));
+
+        let mut arena = Arena::new(stream, &layout, "the network's parameters")?;
+        for (layer, conv) in layers.iter().zip(&convs) {
+            let Some(conv) = conv else { continue };
+            let (filter, first, second) = match norm {
+                Norm::Folded => {
+                    let Folded { filter, bias } = model.folded(layer)?;
+                    (filter, bias, None)
+                }
+                Norm::Unfolded => {
+                    let ConvBatchNorm { filter, scale, shift } = model.conv_batch_norm(layer)?;
+                    (filter, scale, Some(shift))
+                }
+            };
+            let filter = pad_channels(filter, layer, stored_channels::<T>(layer));
+            arena.write(conv.filter, &convert::<T>(&layer.name, &filter)?)?;
+            arena.write(conv.first, &first)?;
+            if let (Some(region), Some(values)) = (conv.second, second) {
+                arena.write(region, &values)?;
+            }
+        }
+        arena.write(classifier.0, &convert::<T>("fc", &rows)?)?;
+        arena.write(classifier.1, &bias)?;
+        Ok(Self { arena, convs, classifier, bytes: layout.bytes(), element: PhantomData })
+    }
+
+    /// Device memory that they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Those of the convolution with this index in the table; `None` for another kind of layer.
+    pub(super) fn conv(&self, layer: usize) -> Option<ConvSpans<'_, T>> {
+        let conv = self.convs[layer]?;
+        let (filter, first) = (self.arena.span(conv.filter), self.arena.span(conv.first));
+        let norm = match conv.second {
+            None => NormSpans::Folded { bias: first },
+            Some(shift) => NormSpans::Unfolded { scale: first, shift: self.arena.span(shift) },
+        };
+        Some(ConvSpans { filter, norm })
+    }
+
+    /// Weights `[K, C]` and bias `[K]` of the classifier.
+    pub(super) fn classifier(&self) -> (Span<'_, T>, Span<'_, f32>) {
+        (self.arena.span(self.classifier.0), self.arena.span(self.classifier.1))
+    }
+}
+
+/// Channels of a layer's filter on the device: those that read the image are padded with it.
+fn stored_channels<T: Real>(layer: &Layer) -> usize {
+    match (&layer.op, layer.input) {
+        (Op::Conv2d { c, .. }, Value::Image) => c.next_multiple_of(T::IMAGE_CHANNELS),
+        (Op::Conv2d { c, .. }, Value::Layer(_)) => *c,
+        _ => 0,
+    }
+}
+
+/// Zeros after the channels of each tap.
+fn pad_channels(filter: Vec<f32>, layer: &Layer, stored: usize) -> Vec<f32> {
+    let Op::Conv2d { c, .. } = layer.op else { return filter };
+    if c == stored {
+        return filter;
+    }
+    let mut padded = vec![0.0; filter.len() / c * stored];
+    for (from, to) in filter.chunks_exact(c).zip(padded.chunks_exact_mut(stored)) {
+        to[..c].copy_from_slice(from);
+    }
+    padded
+}
+
+/// Refuses values that `T` has no room for; the file's own were finite.
+fn convert<T: Real>(layer: &str, values: &[f32]) -> Result<Vec<T>, CudaError> {
+    let converted = T::from_f32s(values);
+    match T::to_f32s(&converted).iter().position(|value| !value.is_finite()) {
+        None => Ok(converted),
+        Some(index) => Err(CudaError::WeightOverflow { layer: layer.to_owned(), value: values[index] }),
+    }
+}

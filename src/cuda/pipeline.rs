@@ -1,0 +1,187 @@
+//! A network of one precision on one stream, with the plans of the shapes that were run last.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cudarc::driver::CudaStream;
+
+use super::blueprint::{Blueprint, Key, Maps};
+use super::operators::Operators;
+use super::parameters::Parameters;
+use super::plan::{Body, Plan};
+use super::real::Real;
+use super::{CudaError, Modules, Norm};
+use crate::cam::{Found, Map, Selection, class_activation_map};
+use crate::network::{Layer, Model, Network, PlanReport, Slots};
+use crate::tensor::Nhwc;
+
+/// Plans that keep their memory and graph; the one that was not used for longest makes room.
+const MOST_PLANS: usize = 4;
+
+pub(super) struct Pipeline<T: Real> {
+    plans: Vec<Plan>, // used last at the end
+    parameters: Parameters<T>,
+    operators: Operators<T>,
+    network: Network,
+    slots: Slots,
+    /// `[K, C]`, for maps that the host sums.
+    rows: Vec<f32>,
+    norm: Norm,
+    serial: bool,
+    /// Images per pass, where the device has no room for more, by their size.
+    limits: HashMap<(usize, usize), usize>,
+    stream: Arc<CudaStream>,
+}
+
+/// What a pipeline is asked, whatever its precision.
+pub(super) trait Run: Send {
+    /// Runs images `[N, H, W, 3]` in as many passes as the device's memory asks for; what is finished is in `found` even when
+    /// a later pass fails.
+    fn run(&mut self, images: &Nhwc, selection: Selection<'_>, found: &mut Found) -> Result<(), CudaError>;
+
+    /// Runs in one pass, layer by layer.
+    fn visit(&mut self, images: &Nhwc, visit: &mut dyn FnMut(&Layer, [usize; 4], &[f32])) -> Result<(), CudaError>;
+
+    /// How a pass over images of a shape runs.
+    fn plan(&self, image: [usize; 3], maps: usize) -> Result<PlanReport, CudaError>;
+}
+
+impl<T: Real> Pipeline<T> {
+    /// Loads the kernels and uploads the parameters.
+    ///
+    /// # Errors
+    /// If the device has no code, no room, or another fault.
+    pub(super) fn new(model: &Model, modules: &Modules, norm: Norm, serial: bool) -> Result<Self, CudaError> {
+        let stream = modules.context().new_stream()?;
+        let network = model.network().clone();
+        Ok(Self {
+            plans: Vec::new(),
+            operators: Operators::load(modules)?,
+            parameters: Parameters::upload(model, &stream, norm)?,
+            slots: Slots::plan(&network),
+            rows: model.classifier()?.0,
+            network,
+            norm,
+            serial,
+            limits: HashMap::new(),
+            stream,
+        })
+    }
+
+    fn blueprint(&self, key: Key) -> Result<Blueprint, CudaError> {
+        Blueprint::new(&self.network, &self.slots, self.norm, &self.operators, key)
+    }
+
+    /// The plan of `key`, from the last ones or new. If there is no room, the others go first.
+    fn take(&mut self, key: Key) -> Result<Plan, CudaError> {
+        if let Some(at) = self.plans.iter().position(|plan| plan.blueprint.key == key) {
+            return Ok(self.plans.remove(at));
+        }
+        while self.plans.len() >= MOST_PLANS {
+            self.plans.remove(0);
+        }
+        match Plan::new(self.blueprint(key)?, &self.stream) {
+            Err(CudaError::OutOfMemory { .. }) if !self.plans.is_empty() => {
+                self.plans.clear();
+                self.stream.synchronize()?; // what is freed in stream order is free after this
+                Plan::new(self.blueprint(key)?, &self.stream)
+            }
+            plan => plan,
+        }
+    }
+
+    /// One pass.
+    fn pass(&mut self, images: &[f32], key: Key, classes: &[i32], found: &mut Found) -> Result<(), CudaError> {
+        let mut plan = self.take(key)?;
+        let body = Body { network: &self.network, operators: &self.operators, parameters: &self.parameters };
+        plan.run(&body, images, classes, self.serial)?;
+        self.collect(&plan, classes, found)?;
+        self.plans.push(plan);
+        Ok(())
+    }
+
+    /// Appends a plan's results to `found`.
+    fn collect(&self, plan: &Plan, given: &[i32], found: &mut Found) -> Result<(), CudaError> {
+        let blueprint = &plan.blueprint;
+        let (n, maps) = (blueprint.key.image[0], blueprint.key.maps.count());
+        let logits: &[f32] = plan.result(blueprint.layers[blueprint.layers.len() - 1])?;
+        let classes = logits.len() / n;
+        if T::OVERFLOWS
+            && let Some(image) = logits.chunks_exact(classes).position(|logits| logits.iter().any(|logit| !logit.is_finite()))
+        {
+            return Err(CudaError::ActivationOverflow { image: found.images() + image });
+        }
+        let ranked: &[i32] = plan.result(blueprint.index)?;
+        let features = if maps > 0 && blueprint.cam.is_none() {
+            let shape = blueprint.shapes[self.network.features()].output;
+            Some(Nhwc::new(shape, plan.features::<T>(&self.network)?))
+        } else {
+            None
+        };
+        let raw: &[f32] = plan.result(blueprint.raw)?;
+        for image in 0..n {
+            let of_image = match blueprint.key.maps {
+                Maps::Top(k) => &ranked[image * k..][..k],
+                Maps::Classes(_) => given,
+            };
+            let map = |(at, &class): (usize, &i32)| {
+                let class = class as usize;
+                let map = match (&features, blueprint.cam) {
+                    (None, Some(cam)) => {
+                        let cells = cam.h * cam.w;
+                        Map::new(cam.h, cam.w, raw[(image * maps + at) * cells..][..cells].to_vec())
+                    }
+                    (features, _) => {
+                        let features = features.as_ref()?;
+                        let channels = features.shape()[3];
+                        class_activation_map(features, image, &self.rows[class * channels..][..channels])
+                    }
+                };
+                Some((class, map))
+            };
+            found.push(&logits[image * classes..][..classes], of_image.iter().enumerate().filter_map(map).collect());
+        }
+        Ok(())
+    }
+}
+
+impl<T: Real> Run for Pipeline<T> {
+    fn run(&mut self, images: &Nhwc, selection: Selection<'_>, found: &mut Found) -> Result<(), CudaError> {
+        let [n, h, w, _] = images.shape();
+        let maps = Maps::of(selection, self.network.architecture().classes());
+        let classes: Vec<i32> = match selection {
+            Selection::Top(_) => Vec::new(),
+            Selection::Classes(classes) => classes.iter().map(|&class| class as i32).collect(), // checked against the network's
+        };
+        let mut first = 0;
+        while first < n {
+            let most = self.limits.get(&(h, w)).copied().unwrap_or(n);
+            let count = most.min(n - first);
+            let batch = &images.data()[first * h * w * 3..][..count * h * w * 3];
+            match self.pass(batch, Key { image: [count, h, w], maps }, &classes, found) {
+                Ok(()) => first += count,
+                Err(error) if error.is_about_size() && count > 1 => {
+                    self.limits.insert((h, w), count.div_ceil(2));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn visit(&mut self, images: &Nhwc, visit: &mut dyn FnMut(&Layer, [usize; 4], &[f32])) -> Result<(), CudaError> {
+        let [n, h, w, _] = images.shape();
+        let mut plan = self.take(Key { image: [n, h, w], maps: Maps::Top(0) })?;
+        let body = Body { network: &self.network, operators: &self.operators, parameters: &self.parameters };
+        plan.visit(&body, images.data(), visit)?;
+        self.plans.push(plan);
+        Ok(())
+    }
+
+    fn plan(&self, image: [usize; 3], maps: usize) -> Result<PlanReport, CudaError> {
+        let maps = Maps::of(Selection::Top(maps), self.network.architecture().classes());
+        let blueprint = self.blueprint(Key { image, maps })?;
+        let (parameters, activations) = (self.parameters.bytes() as u64, blueprint.layout.bytes() as u64);
+        Ok(PlanReport { steps: blueprint.names, parameters, activations })
+    }
+}

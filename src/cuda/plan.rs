@@ -1,0 +1,314 @@
+//! A blueprint with memory: run step by step, then recorded once and replayed.
+
+use std::sync::Arc;
+
+use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+use cudarc::driver::{CudaGraph, CudaStream, DriverError, PinnedHostSlice};
+
+use super::arena::{Arena, Region};
+use super::blueprint::{Blueprint, Maps, Step};
+use super::operators::Operators;
+use super::parameters::{NormSpans, Parameters};
+use super::real::{Convolutions, Real};
+use super::{
+    BatchNormArgs, CamOutput, CamUpsampleArgs, Conv2dArgs, CudaError, Epilogue, GlobalAvgPoolArgs, LinearArgs, LinearShape,
+    MaxPool2dArgs, SoftmaxTopkArgs, Span, TopkShape,
+};
+use crate::cam::Normalisation;
+use crate::network::{Layer, Network, Op, Value};
+
+/// What the steps of a plan refer to.
+pub(super) struct Body<'a, T: Real> {
+    pub network: &'a Network,
+    pub operators: &'a Operators<T>,
+    pub parameters: &'a Parameters<T>,
+}
+
+/// Memory for one blueprint, on one stream, and the graph of its steps.
+pub(super) struct Plan {
+    graph: Option<Graph>, // before the memory that it refers to, so that it goes first
+    pub blueprint: Blueprint,
+    arena: Arena,
+    image: PinnedHostSlice<u8>,
+    classes: PinnedHostSlice<u8>,
+    results: PinnedHostSlice<u8>,
+    stream: Arc<CudaStream>,
+    /// Whether every step has run by itself without a fault.
+    proven: bool,
+}
+
+/// A recorded graph that may go from thread to thread.
+struct Graph(CudaGraph);
+
+// SAFETY: the driver's graphs belong to a context, not to a thread; they must not be used by two at once, which `&mut Plan`
+// rules out for launches, and dropping takes it whole.
+#[allow(unsafe_code)]
+unsafe impl Send for Graph {}
+
+impl Plan {
+    /// Allocates for `blueprint`, on the device and, pinned, on the host.
+    ///
+    /// # Errors
+    /// [`CudaError::OutOfMemory`], or what else the driver says.
+    pub(super) fn new(blueprint: Blueprint, stream: &Arc<CudaStream>) -> Result<Self, CudaError> {
+        let mut arena = Arena::new(stream, &blueprint.layout, "a batch's activations")?;
+        arena.fill(blueprint.results)?;
+        let context = stream.context();
+        // SAFETY: the image's and classes' buffers are written before they are copied from, the results' copied to before they
+        // are read; all are plain numbers, valid for any bits.
+        #[allow(unsafe_code)]
+        let (image, classes, results) = unsafe {
+            (
+                context.alloc_pinned_with_flags(blueprint.image.bytes(), 0)?,
+                context.alloc_pinned_with_flags(blueprint.classes.bytes().max(1), 0)?,
+                context.alloc_pinned_with_flags(blueprint.results.bytes(), 0)?,
+            )
+        };
+        Ok(Self { graph: None, blueprint, arena, image, classes, results, stream: stream.clone(), proven: false })
+    }
+
+    /// Runs normalised images `[N, H, W, 3]`. `serial`: every step is waited for, so that a fault names its kernel, as the
+    /// first run does; later ones replay the recorded graph.
+    ///
+    /// # Errors
+    /// [`CudaError::Fault`] from a kernel, or what else the driver says.
+    pub(super) fn run<T: Real>(
+        &mut self,
+        body: &Body<'_, T>,
+        images: &[f32],
+        classes: &[i32],
+        serial: bool,
+    ) -> Result<(), CudaError> {
+        self.upload::<T>(images, classes)?;
+        if serial || !self.proven {
+            for index in 0..self.blueprint.steps.len() {
+                self.run_step(body, index)?;
+            }
+            self.proven = true;
+        } else {
+            if self.graph.is_none() {
+                self.graph = Some(self.record(body)?);
+            }
+            if let Some(Graph(graph)) = &self.graph {
+                graph.launch().map_err(|source| self.graph_fault(source))?;
+            }
+        }
+        let source = self.arena.bytes(self.blueprint.results);
+        self.stream.memcpy_dtoh(&source, &mut self.results).map_err(|source| self.graph_fault(source))?;
+        self.results.as_slice().map_err(|source| self.graph_fault(source))?;
+        Ok(())
+    }
+
+    /// Runs as the serial mode does and shows `visit` each layer of the table with its output, once it is complete.
+    ///
+    /// # Errors
+    /// As [`Plan::run`].
+    pub(super) fn visit<T: Real>(
+        &mut self,
+        body: &Body<'_, T>,
+        images: &[f32],
+        mut visit: impl FnMut(&Layer, [usize; 4], &[f32]),
+    ) -> Result<(), CudaError> {
+        self.upload::<T>(images, &[])?;
+        for index in 0..self.blueprint.steps.len() {
+            self.run_step(body, index)?;
+            let complete = match (self.blueprint.steps[index], self.blueprint.steps.get(index + 1)) {
+                (Step::Layer(_), Some(Step::Norm(_))) => None,
+                (Step::Layer(layer) | Step::Norm(layer), _) => Some(layer),
+                _ => None,
+            };
+            if let Some(layer) = complete {
+                let (row, shape) = (&body.network.layers()[layer], self.blueprint.shapes[layer].output);
+                let is_f32 = matches!(row.op, Op::GlobalAvgPool | Op::Linear { .. });
+                let region = self.blueprint.layers[layer];
+                let values = if is_f32 { self.arena.read(region)? } else { T::to_f32s(&self.arena.read::<T>(region)?) };
+                visit(row, shape, &values);
+            }
+        }
+        Ok(())
+    }
+
+    /// Numbers of the last run that `region` of the results holds.
+    ///
+    /// # Errors
+    /// If the driver refuses.
+    pub(super) fn result<V: bytemuck::Pod>(&self, region: Region) -> Result<&[V], CudaError> {
+        let all = self.results.as_slice()?;
+        // Parts begin at multiples of 256 of a page-aligned buffer.
+        Ok(bytemuck::cast_slice(&all[region.within(self.blueprint.results)]))
+    }
+
+    /// The feature map of the last run, `[N, h, w, C]`.
+    ///
+    /// # Errors
+    /// If the driver refuses.
+    pub(super) fn features<T: Real>(&self, network: &Network) -> Result<Vec<f32>, CudaError> {
+        Ok(T::to_f32s(&self.arena.read::<T>(self.blueprint.layers[network.features()])?))
+    }
+
+    /// Enqueues the copies of images, padded and rounded to `T`, and classes.
+    fn upload<T: Real>(&mut self, images: &[f32], classes: &[i32]) -> Result<(), CudaError> {
+        // Waits for the copy of an earlier run.
+        let pixels: &mut [T] = bytemuck::cast_slice_mut(self.image.as_mut_slice()?);
+        for (from, to) in images.as_chunks::<3>().0.iter().zip(pixels.chunks_exact_mut(T::IMAGE_CHANNELS)) {
+            to.fill(T::zeroed());
+            for (from, to) in from.iter().zip(to) {
+                *to = T::from_f32(*from);
+            }
+        }
+        self.stream.memcpy_htod(&self.image, &mut self.arena.bytes_mut(self.blueprint.image))?;
+        if !classes.is_empty() {
+            bytemuck::cast_slice_mut::<u8, i32>(self.classes.as_mut_slice()?).copy_from_slice(classes);
+            self.stream.memcpy_htod(&self.classes, &mut self.arena.bytes_mut(self.blueprint.classes))?;
+        }
+        Ok(())
+    }
+
+    /// One step, waited for.
+    fn run_step<T: Real>(&self, body: &Body<'_, T>, index: usize) -> Result<(), CudaError> {
+        let done = self.enqueue(body, self.blueprint.steps[index]).and_then(|()| Ok(self.stream.synchronize()?));
+        done.map_err(|error| match error {
+            CudaError::Launch { source, .. } | CudaError::Driver(source) => {
+                let (name, [n, h, w]) = (&self.blueprint.names[index], self.blueprint.key.image);
+                CudaError::Fault { kernel: name.kernel.clone(), place: format!("`{}` of {n} images of {h}x{w}", name.layer), source }
+            }
+            error => error,
+        })
+    }
+
+    /// A fault of a replay: the kernel is one of many.
+    fn graph_fault(&self, source: DriverError) -> CudaError {
+        let (count, [n, h, w]) = (self.blueprint.steps.len(), self.blueprint.key.image);
+        let kernel = format!("one of {count}, from {} to {}", self.first_kernel(), self.last_kernel());
+        CudaError::Fault {
+            kernel,
+            place: format!("the graph of {n} images of {h}x{w} (with CAMSHAFT_CUDA_SERIAL=1 each kernel is waited for and named)"),
+            source,
+        }
+    }
+
+    fn first_kernel(&self) -> &str {
+        self.blueprint.names.first().map_or("", |name| &name.kernel)
+    }
+
+    fn last_kernel(&self) -> &str {
+        self.blueprint.names.last().map_or("", |name| &name.kernel)
+    }
+
+    /// Records all steps without running them.
+    fn record<T: Real>(&self, body: &Body<'_, T>) -> Result<Graph, CudaError> {
+        // Other threads may go on using the device in ways that this one may not while it records.
+        self.stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)?;
+        let enqueued = self.blueprint.steps.iter().try_for_each(|&step| self.enqueue(body, step));
+        let recorded = self.stream.end_capture(CUgraphInstantiate_flags(0)); // ends the recording whatever happened in it
+        enqueued?;
+        recorded?.map(Graph).ok_or_else(|| {
+            CudaError::Driver(DriverError(cudarc::driver::sys::CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED))
+        })
+    }
+
+    /// Enqueues one step.
+    fn enqueue<T: Real>(&self, body: &Body<'_, T>, step: Step) -> Result<(), CudaError> {
+        match step {
+            Step::Layer(index) => self.enqueue_layer(body, index),
+            Step::Norm(index) => self.enqueue_norm(body, index),
+            Step::Rank => {
+                let Maps::Top(k) = self.blueprint.key.maps else { return Ok(()) };
+                let (n, classes) = (self.blueprint.key.image[0], body.network.architecture().classes());
+                let args = SoftmaxTopkArgs {
+                    shape: TopkShape { n, classes, k },
+                    logits: self.output(self.blueprint.layers.len() - 1),
+                    index: self.arena.span_mut(self.blueprint.index),
+                    probability: self.arena.span_mut(self.blueprint.probability),
+                };
+                body.operators.top.launch(&self.stream, args)
+            }
+            Step::Cam => {
+                let Some(shape) = self.blueprint.cam else { return Ok(()) };
+                let (classes, class_stride) = match self.blueprint.key.maps {
+                    Maps::Top(k) => (self.blueprint.index, k),
+                    Maps::Classes(_) => (self.blueprint.classes, 0),
+                };
+                let args = CamUpsampleArgs {
+                    shape,
+                    features: self.output(body.network.features()),
+                    weights: body.parameters.classifier().0,
+                    classes: self.arena.span(classes),
+                    class_stride,
+                    normalisation: Normalisation::None,
+                    raw: self.arena.span_mut(self.blueprint.raw),
+                    range: self.arena.span_mut(self.blueprint.range),
+                    output: CamOutput::F32(self.arena.span_mut(self.blueprint.shown)),
+                };
+                body.operators.cam.launch(&self.stream, args)
+            }
+        }
+    }
+
+    fn enqueue_layer<T: Real>(&self, body: &Body<'_, T>, index: usize) -> Result<(), CudaError> {
+        let (layer, operators, stream) = (&body.network.layers()[index], body.operators, &self.stream);
+        let region = self.blueprint.layers[index];
+        let input = |value: Value| match value {
+            Value::Image => [self.blueprint.key.image[0], self.blueprint.key.image[1], self.blueprint.key.image[2], T::IMAGE_CHANNELS],
+            Value::Layer(from) => self.blueprint.shapes[from].output,
+        };
+        match (&layer.op, &self.blueprint.convs[index], body.parameters.conv(index)) {
+            (Op::Conv2d { residual, relu, .. }, Some(shape), Some(parameters)) => {
+                let residual = residual.map(|value| self.value::<T>(value));
+                let epilogue = match (parameters.norm, residual, relu) {
+                    (NormSpans::Unfolded { .. }, ..) => Epilogue::None,
+                    (NormSpans::Folded { bias }, Some(residual), _) => Epilogue::BiasResidualRelu { bias, residual },
+                    (NormSpans::Folded { bias }, None, true) => Epilogue::BiasRelu { bias },
+                    (NormSpans::Folded { bias }, None, false) => Epilogue::Bias { bias },
+                };
+                let (x, y) = (self.value(layer.input), self.arena.span_mut(region));
+                operators.convolutions.launch(stream, Conv2dArgs { shape, x, w: parameters.filter, epilogue, y })
+            }
+            (Op::MaxPool2d(window), ..) => {
+                let (x, y) = (self.value(layer.input), self.arena.span_mut(region));
+                operators.max_pool.launch(stream, MaxPool2dArgs { x, shape: input(layer.input), window: *window, y })
+            }
+            (Op::Linear { c, k }, ..) => {
+                let (w, bias) = body.parameters.classifier();
+                let shape = LinearShape { n: self.blueprint.key.image[0], c: *c, k: *k };
+                let (x, y) = (self.value(layer.input), self.arena.span_mut(region));
+                operators.linear.launch(stream, LinearArgs { shape, x, w, bias, y })
+            }
+            _ => {
+                let (x, y) = (self.value(layer.input), self.arena.span_mut(region));
+                operators.avg_pool.launch(stream, GlobalAvgPoolArgs { x, shape: input(layer.input), y })
+            }
+        }
+    }
+
+    fn enqueue_norm<T: Real>(&self, body: &Body<'_, T>, index: usize) -> Result<(), CudaError> {
+        let layer = &body.network.layers()[index];
+        let (Op::Conv2d { k, residual, relu, .. }, Some(parameters)) = (&layer.op, body.parameters.conv(index)) else {
+            return Ok(());
+        };
+        let NormSpans::Unfolded { scale, shift } = parameters.norm else { return Ok(()) };
+        let region = self.blueprint.layers[index];
+        let args = BatchNormArgs {
+            channels: *k,
+            x: self.arena.span(region), // in place: each thread reads what it then writes
+            scale,
+            shift,
+            residual: residual.map(|value| self.value(value)),
+            relu: *relu,
+            y: self.arena.span_mut(region),
+        };
+        body.operators.batch_norm.launch(&self.stream, args)
+    }
+
+    /// What a layer reads.
+    fn value<V>(&self, value: Value) -> Span<'_, V> {
+        match value {
+            Value::Image => self.arena.span(self.blueprint.image),
+            Value::Layer(index) => self.output(index),
+        }
+    }
+
+    fn output<V>(&self, layer: usize) -> Span<'_, V> {
+        self.arena.span(self.blueprint.layers[layer])
+    }
+}

@@ -1,0 +1,74 @@
+//! The backends under one operation: images and a selection of classes in, scores and maps out.
+
+use super::DeviceError;
+use crate::Error;
+use crate::cam::{Found, Selection, class_activation_map};
+use crate::cpu::{Cpu, Forward};
+#[cfg(feature = "cuda")]
+use crate::cuda::Cuda;
+use crate::network::PlanReport;
+use crate::tensor::Nhwc;
+
+pub(super) enum Backend {
+    Cpu {
+        cpu: Cpu,
+        /// Rows of the classifier, `[K, C]`.
+        rows: Vec<f32>,
+    },
+    #[cfg(feature = "cuda")]
+    Cuda(Box<Cuda>),
+}
+
+impl Backend {
+    /// Runs normalised images `[N, H, W, 3]`; `found` has what was finished, whatever is returned.
+    pub(super) fn run(&self, images: &Nhwc, selection: Selection<'_>, found: &mut Found) -> Result<(), Error> {
+        match self {
+            Self::Cpu { cpu, rows } => {
+                let Forward { features, logits } = cpu.forward(images)?;
+                let channels = features.shape()[3];
+                for image in 0..images.shape()[0] {
+                    let logits = logits.image(image);
+                    let map = |&class: &usize| {
+                        (class, class_activation_map(&features, image, &rows[class * channels..][..channels]))
+                    };
+                    let maps = match selection {
+                        Selection::Top(k) => ranking(logits).iter().take(k).map(map).collect(),
+                        Selection::Classes(classes) => classes.iter().map(map).collect(),
+                    };
+                    found.push(logits, maps);
+                }
+                Ok(())
+            }
+            #[cfg(feature = "cuda")]
+            Self::Cuda(cuda) => Ok(cuda.run_into(images, selection, found).map_err(DeviceError::Cuda)?),
+        }
+    }
+
+    /// How a pass over `[N, H, W]` images runs that computes `maps` maps of each.
+    pub(super) fn plan(&self, image: [usize; 3], maps: usize) -> Result<PlanReport, Error> {
+        match self {
+            Self::Cpu { cpu, .. } => Ok(cpu.plan(image)?),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(cuda) => Ok(cuda.plan(image, maps).map_err(DeviceError::Cuda)?),
+        }
+    }
+
+    /// Where it runs, in words.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Cpu { cpu, .. } => match cpu.threads() {
+                1 => "cpu (1 thread)".to_owned(),
+                threads => format!("cpu ({threads} threads)"),
+            },
+            #[cfg(feature = "cuda")]
+            Self::Cuda(cuda) => cuda.describe(),
+        }
+    }
+}
+
+/// Classes by falling logit, equal ones by index.
+pub(super) fn ranking(logits: &[f32]) -> Vec<usize> {
+    let mut classes: Vec<usize> = (0..logits.len()).collect();
+    classes.sort_by(|&a, &b| logits[b].total_cmp(&logits[a])); // stable: equal ones stay in class order
+    classes
+}

@@ -1,0 +1,240 @@
+//! The whole network and its maps on a CUDA device, against PyTorch: f32 within 1e-4 of the largest magnitude, f16 within 2e-2
+//! with maps that point the same way and the same best class.
+
+#![cfg(feature = "cuda")]
+
+mod common;
+
+use camshaft::cam::{Found, Selection};
+use camshaft::cpu::{Cpu, Forward};
+use camshaft::cuda::{Cuda, CudaError, Norm, Options};
+use camshaft::network::Model;
+use camshaft::tensor::{Nhwc, Precision};
+use camshaft::weights::WeightFile;
+use common::compare::{Allowance, assert_close};
+use common::goldens::Golden;
+use common::{safetensors_file, software};
+
+const SMALL: &str = "resnet18_w8_c10_97x161_n2_f32";
+
+fn model(golden: &Golden) -> Model {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    safetensors_file::write(&path, &golden.net().tensors(), golden.dtype());
+    Model::load(WeightFile::open(&path).unwrap()).unwrap()
+}
+
+fn input(golden: &Golden) -> Nhwc {
+    let meta = &golden.meta;
+    Nhwc::new([meta.n, meta.h, meta.w, 3], golden.input())
+}
+
+fn cuda(model: &Model, precision: Precision) -> Cuda {
+    software::device(&[]);
+    Cuda::new(model, 0, Options { precision: Some(precision), ..Options::default() }).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(0f32, |largest, v| largest.max(v.abs()))
+}
+
+fn best(logits: &[f32]) -> usize {
+    (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap()
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+/// Pictures of the golden, over and over, as a batch of `n`.
+fn batch(golden: &Golden, n: usize) -> Nhwc {
+    let images = input(golden);
+    let [have, h, w, c] = images.shape();
+    Nhwc::new([n, h, w, c], (0..n).flat_map(|image| images.image(image % have).to_vec()).collect())
+}
+
+/// Compares what was found in pictures `0, 1, ..., 0, 1, ...` of a golden, with the maps of its classes.
+fn check(what: &str, golden: &Golden, found: &Found, precision: Precision) {
+    let tolerance = if precision == Precision::F32 { 1e-4 } else { 2e-2 };
+    let (classes, pictures) = (golden.meta.classes, golden.meta.n);
+    let cells = golden.cam.size.0 * golden.cam.size.1;
+    for image in 0..found.images() {
+        let what = format!("{what} {}, image {image}", golden.name);
+        let want = &golden.logits[image % pictures * classes..][..classes];
+        assert_close(&format!("{what}: logits"), found.logits(image), want, Allowance::of_largest(tolerance, largest(&golden.logits)));
+        assert_eq!(best(found.logits(image)), best(want), "{what}: best class");
+        assert_eq!(found.maps(image).len(), golden.cam.class.len());
+        for (at, (class, map)) in found.maps(image).iter().enumerate() {
+            assert_eq!(*class, golden.cam.class[at]);
+            assert_eq!((map.h(), map.w()), golden.cam.size);
+            let want = &golden.cam.raw[(image % pictures * golden.cam.class.len() + at) * cells..][..cells];
+            let allowance = Allowance::of_largest(tolerance, largest(&golden.cam.raw));
+            assert_close(&format!("{what}: map of {class}"), map.data(), want, allowance);
+            let alike = cosine(map.data(), want);
+            assert!(alike >= 0.999, "{what}: map of {class}: cosine {alike}");
+        }
+    }
+}
+
+fn agrees(name: &str, precision: Precision) {
+    let golden = Golden::load(name);
+    let cuda = cuda(&model(&golden), precision);
+    let found = cuda.run(&input(&golden), Selection::Classes(&golden.cam.class)).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(found.images(), golden.meta.n);
+    check(precision.name(), &golden, &found, precision);
+}
+
+#[test]
+fn small_networks_in_f32() {
+    for name in [SMALL, "resnet18_w24_c10_33x224_n1_bf16", "resnet50_w16_c10_65x96_n2_f32"] {
+        agrees(name, Precision::F32);
+    }
+}
+
+#[test]
+fn small_networks_in_f16() {
+    for name in [SMALL, "resnet18_w24_c10_33x224_n1_bf16", "resnet50_w16_c10_65x96_n2_f32"] {
+        agrees(name, Precision::F16);
+    }
+}
+
+#[test]
+fn deep_networks_in_f16() {
+    for name in ["resnet101_w8_c10_64x64_n1_f32", "resnet152_w8_c10_64x64_n1_f16"] {
+        agrees(name, Precision::F16);
+    }
+}
+
+#[test]
+fn resnet18_at_full_size_in_f16() {
+    agrees("resnet18_w64_c1000_224x224_n1_f32", Precision::F16);
+}
+
+#[test]
+fn resnet18_at_full_width_in_f32() {
+    agrees("resnet18_w64_c10_97x161_n2_f16", Precision::F32);
+}
+
+#[test]
+fn batches_and_replays_agree() {
+    let golden = Golden::load(SMALL);
+    let model = model(&golden);
+    for precision in [Precision::F32, Precision::F16] {
+        let cuda = cuda(&model, precision);
+        for n in [1, 2, 7] {
+            let images = batch(&golden, n);
+            let selection = Selection::Classes(&golden.cam.class);
+            let steps = cuda.run(&images, selection).unwrap();
+            check(&format!("{} batch {n}", precision.name()), &golden, &steps, precision);
+            // The second run records the graph, the third replays it; other images in between must not shine through.
+            assert_eq!(cuda.run(&images, selection).unwrap(), steps, "recorded");
+            let other = Nhwc::new(images.shape(), images.data().iter().map(|v| 0.5 * v).collect());
+            assert_ne!(cuda.run(&other, selection).unwrap(), steps);
+            assert_eq!(cuda.run(&images, selection).unwrap(), steps, "replayed");
+        }
+    }
+}
+
+#[test]
+fn the_device_chooses_the_best_classes() {
+    let golden = Golden::load(SMALL);
+    let cuda = cuda(&model(&golden), Precision::F32);
+    let images = input(&golden);
+    let all: Vec<usize> = (0..golden.meta.classes).collect();
+    let every = cuda.run(&images, Selection::Classes(&all)).unwrap();
+    for k in [0, 1, 3, 10, 1000] {
+        let found = cuda.run(&images, Selection::Top(k)).unwrap();
+        for image in 0..golden.meta.n {
+            let mut ranked = all.clone();
+            ranked.sort_by(|&a, &b| every.logits(image)[b].total_cmp(&every.logits(image)[a]));
+            let want: Vec<_> = ranked.iter().take(k).map(|&class| every.maps(image)[class].clone()).collect();
+            assert_eq!(found.maps(image), want, "top {k}");
+            assert_eq!(found.logits(image), every.logits(image));
+        }
+    }
+    // One class twice, and out of order.
+    let found = cuda.run(&images, Selection::Classes(&[7, 2, 7])).unwrap();
+    assert_eq!(found.maps(1).iter().map(|(class, _)| *class).collect::<Vec<_>>(), [7, 2, 7]);
+    assert_eq!(found.maps(1)[0], every.maps(1)[7]);
+    assert_eq!(found.maps(1)[1], every.maps(1)[2]);
+}
+
+#[test]
+fn every_layer_agrees_with_the_cpu() {
+    let golden = Golden::load("resnet50_w16_c10_65x96_n2_f32");
+    let model = model(&golden);
+    let images = input(&golden);
+    let mut layers = Vec::new();
+    let Forward { .. } = Cpu::new(&model, Some(2))
+        .unwrap()
+        .forward_with(&images, |layer, shape, values| layers.push((layer.name.clone(), shape, values.to_vec())))
+        .unwrap();
+    for norm in [Norm::Folded, Norm::Unfolded] {
+        for (precision, tolerance) in [(Precision::F32, 2e-5), (Precision::F16, 2e-2)] {
+            software::device(&[]);
+            let cuda = Cuda::new(&model, 0, Options { precision: Some(precision), norm, serial: true }).unwrap();
+            let mut next = layers.iter();
+            cuda.visit(&images, |layer, shape, values| {
+                let (name, want_shape, want) = next.next().unwrap();
+                assert_eq!((&layer.name, shape), (name, *want_shape));
+                let what = format!("{} {norm:?}: {name}", precision.name());
+                assert_close(&what, values, want, Allowance::of_largest(tolerance, largest(want)));
+            })
+            .unwrap();
+            assert!(next.next().is_none());
+        }
+    }
+}
+
+#[test]
+fn sizes_and_shapes_follow_each_other() {
+    let golden = Golden::load(SMALL);
+    let model = model(&golden);
+    let cuda = cuda(&model, Precision::F32);
+    let cpu = Cpu::new(&model, Some(2)).unwrap();
+    // More shapes than plans are kept, the first one again at the end; a single pixel is an image.
+    for (n, h, w) in [(1, 97, 161), (2, 33, 32), (1, 1, 1), (3, 5, 70), (1, 64, 64), (2, 1, 40), (1, 97, 161)] {
+        let data = common::seeded::network_input(n, h, w, 5);
+        let images = Nhwc::new([n, h, w, 3], data);
+        let want = cpu.forward(&images).unwrap();
+        let found = cuda.run(&images, Selection::Top(2)).unwrap();
+        let allowance = Allowance::of_largest(1e-4, largest(want.logits.data()));
+        for image in 0..n {
+            assert_close(&format!("{n} of {h}x{w}"), found.logits(image), want.logits.image(image), allowance);
+            let [_, map_h, map_w, _] = want.features.shape();
+            assert_eq!((found.maps(image)[0].1.h(), found.maps(image)[0].1.w()), (map_h, map_w));
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let golden = Golden::load(SMALL);
+    let cuda = cuda(&model(&golden), Precision::F32);
+    let zeros = |shape: [usize; 4]| Nhwc::new(shape, vec![0.0; shape.iter().product()]);
+    assert!(matches!(cuda.run(&zeros([1, 8, 8, 4]), Selection::Top(1)), Err(CudaError::Channels { found: [1, 8, 8, 4] })));
+    assert!(matches!(cuda.run(&zeros([1, 0, 8, 3]), Selection::Top(1)), Err(CudaError::Network(_))));
+    let beyond = cuda.run(&zeros([1, 8, 8, 3]), Selection::Classes(&[3, 10]));
+    assert!(matches!(beyond, Err(CudaError::Class { class: 10, classes: 10 })));
+    assert_eq!(cuda.run(&zeros([0, 8, 8, 3]), Selection::Top(1)).unwrap().images(), 0);
+    assert!(cuda.run(&zeros([1, 8, 8, 3]), Selection::Top(1)).is_ok(), "a refusal ends nothing");
+}
+
+#[test]
+fn plans_name_kernels_and_memory() {
+    let golden = Golden::load(SMALL);
+    let model = model(&golden);
+    let plan = cuda(&model, Precision::F16).plan([2, 97, 161], 3).unwrap();
+    let kernel = |layer: &str| plan.steps.iter().find(|step| step.layer == layer).map(|step| step.kernel.as_str());
+    assert!(kernel("conv1").unwrap().starts_with("conv2d_implicit_gemm"), "{plan:?}");
+    assert_eq!(kernel("maxpool"), Some("maxpool2d_f16_nhwc"));
+    assert_eq!(kernel("cam"), Some("cam_upsample_f16_f32"));
+    assert_eq!(plan.steps.len(), model.network().layers().len() + 2);
+    let single = cuda(&model, Precision::F32).plan([2, 97, 161], 3).unwrap();
+    assert!(single.steps.iter().any(|step| step.kernel.starts_with("conv2d_direct_f32_nhwc")));
+    assert!(single.parameters > plan.parameters && single.activations > plan.activations);
+    // The stem's output and the pooled one live at once, and little else: activations share their memory.
+    let stem = 2 * 49 * 81 * 8 * 4;
+    assert!(single.activations as usize > stem && (single.activations as usize) < 4 * stem, "{}", single.activations);
+}

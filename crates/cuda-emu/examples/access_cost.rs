@@ -19,12 +19,12 @@ const PATTERNS: [Pattern; 7] = [
     ("scattered 32 x 4", 4, |lane| lane * 132),
 ];
 const SPAN: u64 = 4096 + 512;
-const ROUNDS: u64 = 20_000;
+const ROUNDS: u64 = 2_000;
 
-/// Best of five, in nanoseconds per call.
+/// Best of fifty, in nanoseconds per call.
 fn time(mut call: impl FnMut(u64)) -> f64 {
     let mut best = f64::INFINITY;
-    for _ in 0..5 {
+    for _ in 0..50 {
         let start = Instant::now();
         (0..ROUNDS).for_each(&mut call);
         best = best.min(start.elapsed().as_nanos() as f64 / ROUNDS as f64);
@@ -46,12 +46,13 @@ fn main() {
             return;
         }
         let mut data = LaneBytes::new();
+        let offsets: [u64; 32] = std::array::from_fn(|lane| u64::from(offset(lane as u32)));
         let mut global = |checks: bool, store: bool| {
             let view = memory.view(ViewOptions { grid: [1; 3], checks, read_only: Vec::new() });
             let mut cursor = view.cursor(0);
             time(|round| {
                 let base = if store { target } else { source } + round % 64 * 4096;
-                let addresses = std::array::from_fn(|lane| base + u64::from(offset(lane as u32)));
+                let addresses = offsets.map(|offset| base + offset);
                 let access = WarpAccess { addresses: black_box(&addresses), mask: u32::MAX, bytes };
                 let done = if store { cursor.store(&access, false, &data) } else { cursor.load(&access, false, &mut data) };
                 assert!(black_box(done).is_ok());
@@ -61,23 +62,20 @@ fn main() {
         let mut shadow = SharedShadow::new();
         shadow.start_block(48 * 1024, 4);
         let addresses: [u32; 32] = std::array::from_fn(|lane| offset(lane as u32));
-        let access = WarpAccess { addresses: &addresses, mask: u32::MAX, bytes };
-        let barrier = |shadow: &mut SharedShadow| {
-            (0..4).for_each(|warp| shadow.arrive(warp, 0));
-            shadow.complete(0, 15);
-        };
-        // Sixteen times the same between barriers; the first write of a tile to which a barrier belongs.
-        let write = time(|round| {
-            if round % 16 == 0 {
-                barrier(&mut shadow);
+        // Four warps take turns at eight tiles between barriers.
+        let place = |shadow: &mut SharedShadow, round: u64| {
+            if round.is_multiple_of(8) {
+                barrier_of_four(shadow);
             }
-            black_box(shadow.write(0, black_box(&access), &data));
+            ((round / 8 % 4) as u32, addresses.map(|address| address + (round % 8) as u32 * 5120))
+        };
+        let write = time(|round| {
+            let (warp, addresses) = place(&mut shadow, round);
+            assert!(shadow.write(warp, &WarpAccess { addresses: black_box(&addresses), mask: u32::MAX, bytes }, &data).is_none());
         });
         let read = time(|round| {
-            if round % 16 == 0 {
-                barrier(&mut shadow);
-            }
-            black_box(shadow.read((round % 4) as u32, black_box(&access)));
+            let (warp, addresses) = place(&mut shadow, round);
+            assert!(shadow.read(warp, &WarpAccess { addresses: black_box(&addresses), mask: u32::MAX, bytes }).is_none());
         });
         println!("{name:<20} {load:>12.1} {unchecked:>12.1} {store:>12.1} {read:>12.1} {write:>12.1}");
     }
@@ -91,20 +89,26 @@ fn rest() {
     let mut shared = vec![0; 48 * 1024];
     let data = LaneBytes::new();
     let addresses: [u32; 32] = std::array::from_fn(|lane| lane as u32 / 4 * 64 + lane as u32 % 4 * 16);
-    let rows: [u32; 32] = std::array::from_fn(|lane| lane as u32 % 16 * 64 + (lane as u32 / 16 ^ lane as u32 % 4) * 16);
+    let rows: [u32; 32] = std::array::from_fn(|lane| lane as u32 % 16 * 64 + ((lane as u32 / 16) ^ (lane as u32 % 4)) * 16);
     let access = WarpAccess { addresses: &addresses, mask: u32::MAX, bytes: 16 };
+    let all = WarpAccess { addresses: &rows, mask: u32::MAX, bytes: 16 };
+    assert!(shadow.write(0, &all, &data).is_none());
+    barrier_of_four(&mut shadow);
+    let matrix = time(|round| assert!(shadow.read_rows((round % 4) as u32, black_box(&rows[..])).is_none()));
+    barrier_of_four(&mut shadow);
     let copy = time(|_| {
-        black_box(shadow.copy_issue(0, black_box(&access), &data, &mut shared));
+        assert!(shadow.copy_issue(0, black_box(&access), &data, &mut shared).is_none());
         shadow.copy_commit(0, u32::MAX);
         shadow.copy_wait(0, u32::MAX, Some(0), &mut shared);
     });
-    let barrier = time(|_| {
-        (0..4).for_each(|warp| shadow.arrive(warp, 0));
-        shadow.complete(0, 15);
-    });
-    let matrix = time(|round| drop(black_box(shadow.read_rows((round % 4) as u32, black_box(&rows[..])))));
+    let barrier = time(|_| barrier_of_four(&mut shadow));
     let start = time(|_| shadow.start_block(48 * 1024, 4));
     println!(
         "cp.async issue, commit, wait: {copy:.1}   barrier of 4 warps: {barrier:.1}   ldmatrix.x4: {matrix:.1}   start of a block: {start:.1}"
     );
+}
+
+fn barrier_of_four(shadow: &mut SharedShadow) {
+    (0..4).for_each(|warp| shadow.arrive(warp, 0));
+    shadow.complete(0, 15);
 }

@@ -133,11 +133,8 @@ impl Cells {
     pub fn read(&mut self, clocks: &Clocks, touch: Touch) -> Found {
         let range = touch.first..touch.first + touch.count;
         let clean = self.state[range.clone()].iter().fold(true, |clean, &state| clean & (state == INITIALISED));
-        let found = if clean && max(&self.write_ticks[range.clone()]) <= clocks.floor(touch.warp) {
-            None
-        } else {
-            self.check_read(clocks, touch)
-        };
+        let written_before = max(&self.write_ticks[range.clone()]) <= clocks.floor(touch.warp);
+        let found = if clean && (written_before || self.own_writes(touch)) { None } else { self.check_read(clocks, touch) };
         let tick = clocks.tick(touch.warp);
         for newest in &mut self.read_ticks[range.clone()] {
             *newest = (*newest).max(tick);
@@ -162,14 +159,42 @@ impl Cells {
         found
     }
 
+    /// Reads four words for all lanes of a warp, if nothing is wrong with that at first sight; `false` leaves everything as it was.
+    #[inline]
+    pub fn read_row(&mut self, clocks: &Clocks, warp: u32, first: usize) -> bool {
+        fn four<T>(cells: &mut [T], first: usize) -> Option<&mut [T; 4]> {
+            cells.get_mut(first..)?.first_chunk_mut()
+        }
+        let (ticks, lanes) = &mut self.reads[warp as usize];
+        let (Some(state), Some(written), Some(read), Some(ticks), Some(lanes)) = (
+            four(&mut self.state, first),
+            four(&mut self.write_ticks, first),
+            four(&mut self.read_ticks, first),
+            four(ticks, first),
+            four(lanes, first),
+        ) else {
+            return false;
+        };
+        if *state != [INITIALISED; 4] || max(written) > clocks.floor(warp) {
+            return false;
+        }
+        let tick = clocks.tick(warp);
+        *read = read.map(|newest| newest.max(tick));
+        *ticks = [tick; 4];
+        *lanes = [u32::MAX; 4];
+        true
+    }
+
     /// A store, an atomic, or the start of an asynchronous copy.
     #[inline]
     pub fn write(&mut self, clocks: &Clocks, touch: Touch, kind: Kind) -> Found {
         let range = touch.first..touch.first + touch.count;
         let states = self.state[range.clone()].iter().fold((INITIALISED, 0), |(all, any), &state| (all & state, any | state));
         let clean = states.1 & PENDING == 0 && (kind != Kind::Atomic || states.0 & INITIALISED != 0);
-        let newest = max(&self.write_ticks[range.clone()]).max(max(&self.read_ticks[range.clone()]));
-        let found = if clean && newest <= clocks.floor(touch.warp) { None } else { self.check_write(clocks, touch, kind) };
+        let floor = clocks.floor(touch.warp);
+        let ordered = max(&self.write_ticks[range.clone()]) <= floor || self.own_writes(touch);
+        let ordered = ordered && (max(&self.read_ticks[range.clone()]) <= floor || self.reads_ordered(clocks, touch));
+        let found = if clean && ordered { None } else { self.check_write(clocks, touch, kind) };
         match kind {
             Kind::Copy => self.state[range].fill(PENDING),
             Kind::Write => self.put(clocks, touch, 0),
@@ -191,6 +216,27 @@ impl Cells {
         for (i, writer) in self.writers[range].iter_mut().enumerate() {
             *writer = base | (touch.lane as u16 + (i as u16 >> touch.shift));
         }
+    }
+
+    /// Whether each cell was last written by the lane that touches it now.
+    fn own_writes(&self, touch: Touch) -> bool {
+        let writers = &self.writers[touch.first..touch.first + touch.count];
+        let first = (touch.warp as u16) << 5 | touch.lane as u16;
+        touch.lane != ALL_LANES
+            && writers.iter().zip(0u16..).fold(true, |own, (&writer, i)| own & (writer == first + (i >> touch.shift)))
+    }
+
+    /// Whether all reads of the cells happen before what the warp does next, or were made by the lane that touches the cell now.
+    fn reads_ordered(&self, clocks: &Clocks, touch: Touch) -> bool {
+        let range = touch.first..touch.first + touch.count;
+        self.reads.iter().zip(0u32..).all(|((ticks, lanes), warp)| {
+            let ordered = clocks.knows_warp(touch.warp, warp, max(&ticks[range.clone()]));
+            ordered
+                || warp == touch.warp && touch.lane != ALL_LANES && {
+                    let bits = &LANE_BITS[touch.shift as usize][(touch.lane as usize) << touch.shift..];
+                    lanes[range.clone()].iter().zip(bits).fold(0, |others, (lanes, bit)| others | lanes & !bit) == 0
+                }
+        })
     }
 
     #[cold]

@@ -16,6 +16,7 @@ pub(super) struct Copy {
 }
 
 #[derive(Debug, Default)]
+#[allow(clippy::vec_box, reason = "copies are large and move between the lists")]
 pub(super) struct Copies {
     warps: Vec<Warp>,
     /// Copies to be used again.
@@ -23,6 +24,7 @@ pub(super) struct Copies {
 }
 
 #[derive(Debug)]
+#[allow(clippy::vec_box, reason = "copies are large and move between the lists")]
 struct Warp {
     flight: Vec<Box<Copy>>,
     /// Groups committed by each lane.

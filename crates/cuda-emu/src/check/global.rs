@@ -95,6 +95,9 @@ impl GlobalRaces {
         let (size, pages) = &self.allocations[allocation];
         let pages = pages.get_or_init(|| (0..size.div_ceil(PAGE as u64)).map(|_| OnceLock::new()).collect());
         let me = block % (MANY - 1) + 1;
+        if bytes == SIZES[1] && is_settled(pages, offset, me, kind) {
+            return None;
+        }
         let (mut at, end) = (offset, offset + bytes);
         let mut found = None;
         while at < end {
@@ -121,6 +124,20 @@ impl GlobalRaces {
     }
 }
 
+/// Whether a word on its own (a scattered or broadcast access) is in a state that the access leaves as it is, without conflict.
+#[inline]
+fn is_settled(pages: &[OnceLock<Box<Page>>], offset: usize, me: u64, kind: GlobalAccess) -> bool {
+    let Some(words) = pages[offset / PAGE].get().and_then(|page| page.cells[1].get()) else { return false };
+    if !offset.is_multiple_of(SIZES[1]) {
+        return false;
+    }
+    // A word whose unit was never divided has the state 0, which no access leaves as it is.
+    let state = words[offset % PAGE / SIZES[1]].load(Acquire);
+    state & (DIVIDED | DIVIDING) == 0
+        && step(state, me, kind) == state
+        && (is_mine(state, me) || conflict(state, me, kind).is_none())
+}
+
 impl Page {
     #[inline]
     fn cells(&self, level: usize) -> &[AtomicU64] {
@@ -130,19 +147,28 @@ impl Page {
     /// Touches bytes `from..to`; returns the first conflict: its place, the other block's number and what it did.
     fn touch(&self, level: usize, from: usize, to: usize, me: u64, kind: GlobalAccess) -> Option<(usize, u64, &'static str)> {
         let size = SIZES[level];
-        let cells = self.cells(level);
         let mut found = None;
-        for index in from / size..to.div_ceil(size) {
-            let cell = &cells[index];
+        // A state that this access leaves as it is, without conflict: most cells of a range are in the same.
+        let mut settled = DIVIDING;
+        let first = from / size;
+        for (cell, index) in self.cells(level)[first..to.div_ceil(size)].iter().zip(first..) {
             let (low, high) = (from.max(index * size), to.min((index + 1) * size));
-            let conflict = if high - low < size {
+            let whole = high - low == size;
+            let state = cell.load(Acquire);
+            if whole && state == settled {
+                continue;
+            }
+            if !whole && state & DIVIDED == 0 {
                 self.divide(level, index, cell);
-                self.touch(level + 1, low, high, me, kind)
-            } else {
-                match update(cell, me, kind) {
-                    Some(conflict) => conflict.map(|(other, earlier)| (low, other, earlier)),
-                    None => self.touch(level + 1, low, high, me, kind),
+            }
+            let conflict = match if whole { update(cell, me, kind) } else { None } {
+                Some((state, conflict)) => {
+                    if conflict.is_none() && step(state, me, kind) == state {
+                        settled = state;
+                    }
+                    conflict.map(|(other, earlier)| (low, other, earlier))
                 }
+                None => self.touch(level + 1, low, high, me, kind),
             };
             found = found.or(conflict);
         }
@@ -191,10 +217,9 @@ fn wait(cell: &AtomicU64) -> u64 {
     }
 }
 
-/// Applies an access to an undivided cell, and says whom it conflicts with; `None` if the cell is divided.
+/// Applies an access to an undivided cell; returns its state then, and whom the access conflicts with. `None` if the cell is divided.
 #[inline]
-#[allow(clippy::option_option, reason = "the outer says whether the cell was undivided")]
-fn update(cell: &AtomicU64, me: u64, kind: GlobalAccess) -> Option<Option<(u64, &'static str)>> {
+fn update(cell: &AtomicU64, me: u64, kind: GlobalAccess) -> Option<(u64, Option<(u64, &'static str)>)> {
     loop {
         let state = wait(cell);
         if state & DIVIDED != 0 {
@@ -202,7 +227,7 @@ fn update(cell: &AtomicU64, me: u64, kind: GlobalAccess) -> Option<Option<(u64, 
         }
         let next = step(state, me, kind);
         if next == state || cell.compare_exchange_weak(state, next, Release, Acquire).is_ok() {
-            return Some(if is_mine(state, me) { None } else { conflict(state, me, kind) });
+            return Some((next, if is_mine(state, me) { None } else { conflict(state, me, kind) }));
         }
     }
 }

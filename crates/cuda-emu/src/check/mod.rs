@@ -13,4 +13,6 @@ pub use global::{Conflict, GlobalAccess, GlobalRaces};
 pub use shared::{POISON, SharedShadow, shared_bounds};
 
 #[cfg(test)]
+mod shared_model;
+#[cfg(test)]
 mod shared_tests;

@@ -94,14 +94,14 @@ impl SharedShadow {
     /// `ldmatrix`: the warp reads rows of 16 bytes, each for all its lanes.
     pub fn read_rows(&mut self, warp: u32, rows: &[u32]) -> Option<Issue> {
         let mut found = None;
-        let mut at = 0;
-        while at < rows.len() {
-            let together = 1 + rows[at..].windows(2).take_while(|pair| pair[0].checked_add(16) == Some(pair[1])).count();
-            // `same` stands for all lanes; a row then is as long as an access.
-            let run = Run { address: u64::from(rows[at]), lane: at % 32, lanes: 32, same: true };
-            let found_here = self.touch(warp, run, 16 * together as u32, Cells::read);
+        for (i, &row) in rows.iter().enumerate() {
+            if row.is_multiple_of(4) && self.words.read_row(&self.clocks, warp, row as usize / 4) {
+                continue;
+            }
+            // `same` stands for all lanes.
+            let run = Run { address: u64::from(row), lane: i % 32, lanes: 32, same: true };
+            let found_here = self.touch(warp, run, 16, Cells::read);
             found = found.or(found_here);
-            at += together;
         }
         found.map(|found| issue(found, "read"))
     }

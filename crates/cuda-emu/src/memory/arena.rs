@@ -313,7 +313,7 @@ mod tests {
         for pair in at.windows(2) {
             assert_eq!(pair[0] % 512, 0);
         }
-        assert!(at[1] - at[0] >= 1 + 512 && at[2] - at[1] >= 1024 && at[3] - at[2] >= 513 + 512);
+        assert!(at[1] - at[0] > 512 && at[2] - at[1] >= 1024 && at[3] - at[2] >= 513 + 512);
         assert_eq!(memory.info(), (TOTAL - (512 + 512 + 1024 + 4096), TOTAL));
         memory.free(at[2]).unwrap();
         assert_eq!(memory.info().0, TOTAL - (512 + 512 + 4096));

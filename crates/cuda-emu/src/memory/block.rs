@@ -80,6 +80,13 @@ impl Block {
     pub fn read(&self, offset: usize, out: &mut [u8]) {
         let (mut word, head) = (offset / 8, offset % 8);
         let mut out = out;
+        if head + out.len() <= 8 {
+            let bytes = (self.words[word].load(Relaxed) >> (8 * head as u32)).to_le_bytes();
+            return match out.len() {
+                4 => out.copy_from_slice(&bytes[..4]),
+                length => out.copy_from_slice(&bytes[..length]),
+            };
+        }
         if head != 0 {
             let count = out.len().min(8 - head);
             let (first, rest) = out.split_at_mut(count);
@@ -146,9 +153,23 @@ impl Block {
         }
     }
 
+    /// Whether a few bytes that share a word of marks are all written; `false` also where it takes a closer look.
+    #[inline]
+    fn is_written_within_word(&self, offset: usize, bytes: usize) -> bool {
+        let low = offset % 64;
+        if bytes == 0 || low + bytes > 64 {
+            return false;
+        }
+        let mask = (u64::MAX >> (64 - bytes)) << low;
+        self.written[offset / 64].load(Relaxed) & mask == mask
+    }
+
     /// Marks bytes as written.
     #[inline]
     pub fn mark(&self, offset: usize, bytes: usize) {
+        if self.is_written_within_word(offset, bytes) {
+            return;
+        }
         for (word, mask) in bits(offset, bytes) {
             let word = &self.written[word];
             if word.load(Relaxed) & mask != mask {
@@ -167,6 +188,9 @@ impl Block {
     /// Offset of the first byte of the range that was never written.
     #[inline]
     pub fn first_unwritten(&self, offset: usize, bytes: usize) -> Option<usize> {
+        if self.is_written_within_word(offset, bytes) {
+            return None;
+        }
         bits(offset, bytes).find_map(|(word, mask)| {
             let missing = mask & !self.written[word].load(Relaxed);
             (missing != 0).then(|| word * 64 + missing.trailing_zeros() as usize)

@@ -54,10 +54,10 @@ impl<'v> Cursor<'v> {
     pub fn load(&mut self, access: &WarpAccess<'_>, strong: bool, out: &mut LaneBytes) -> Result<Option<Issue>, LaneFault> {
         let kind = if strong { GlobalAccess::StrongRead } else { GlobalAccess::Read };
         let bytes = access.bytes as usize;
-        let mut issue = None;
-        count(&mut self.loads, access);
+        let (mut issue, mut touched) = (None, Touched::default());
         access.try_runs::<true, _>(|run| {
             let (index, offset) = self.resolve(Access::Read, run, access.bytes)?;
+            touched.add(run, bytes);
             let first = run.lane * bytes;
             let (once, others) = out.0[first..first + run.lanes * bytes].split_at_mut(run.length(bytes));
             self.load_run(index, offset, run, kind, bytes, once, &mut issue);
@@ -66,6 +66,7 @@ impl<'v> Cursor<'v> {
             }
             Ok(())
         })?;
+        count(&mut self.loads, access, &touched);
         Ok(issue)
     }
 
@@ -73,11 +74,11 @@ impl<'v> Cursor<'v> {
     pub fn store(&mut self, access: &WarpAccess<'_>, strong: bool, data: &LaneBytes) -> Result<Option<Issue>, LaneFault> {
         let kind = if strong { GlobalAccess::StrongWrite } else { GlobalAccess::Write };
         let bytes = access.bytes as usize;
-        let mut issue = None;
+        let (mut issue, mut touched) = (None, Touched::default());
         let (mut ascending, mut end) = (true, 0);
-        count(&mut self.stores, access);
         access.try_runs::<false, _>(|run| {
             let (index, offset) = self.resolve(Access::Write, run, access.bytes)?;
+            touched.add(run, bytes);
             let data = &data.0[run.lane * bytes..(run.lane + run.lanes) * bytes];
             let block = &self.view.blocks[index];
             self.writable(Access::Write, block, run, bytes)?;
@@ -88,6 +89,7 @@ impl<'v> Cursor<'v> {
             end = run.address + data.len() as u64;
             Ok(())
         })?;
+        count(&mut self.stores, access, &touched);
         if !ascending && issue.is_none() {
             issue = conflicting_lanes(access, data);
         }
@@ -104,7 +106,7 @@ impl<'v> Cursor<'v> {
     ) -> Result<Option<Issue>, LaneFault> {
         let bytes = access.bytes.min(8);
         let mut issue = None;
-        count(&mut self.atomics, access);
+        count(&mut self.atomics, access, &Touched { descending: true, ..Touched::default() });
         for lane in (0..32).filter(|lane| access.mask & (1 << lane) != 0) {
             let run = Run { address: access.addresses[lane], lane, lanes: 1, same: false };
             let (index, offset) = self.resolve(Access::Atomic, run, bytes)?;
@@ -159,7 +161,8 @@ impl<'v> Cursor<'v> {
             index
         };
         let block = &blocks[index];
-        if !run.address.is_multiple_of(u64::from(bytes)) {
+        // Sizes are powers of two, and a division would cost more than all the rest.
+        if run.address & (u64::from(bytes) - 1) != 0 {
             return Err(self.fault(access, Some(FaultKind::Misaligned), run, bytes));
         }
         if block.freed.load(std::sync::atomic::Ordering::Relaxed) {
@@ -251,13 +254,34 @@ impl<'v> Cursor<'v> {
     }
 }
 
+/// Sectors touched by runs, as long as they ascend.
+#[derive(Debug, Default)]
+struct Touched {
+    sectors: u64,
+    newest: u64,
+    descending: bool,
+}
+
+impl Touched {
+    #[inline]
+    fn add(&mut self, run: Run, bytes: usize) {
+        let (first, last) = (run.address / 32, (run.address + run.length(bytes) as u64 - 1) / 32);
+        self.descending |= first < self.newest;
+        self.sectors += last - first + u64::from(first != self.newest);
+        self.newest = last;
+    }
+}
+
+/// Counts one request.
 #[inline]
-fn count(traffic: &mut SectorTraffic, access: &WarpAccess<'_>) {
+fn count(traffic: &mut SectorTraffic, access: &WarpAccess<'_>, touched: &Touched) {
     let lanes = access.mask.count_ones();
     traffic.requests += 1;
-    traffic.sectors += u64::from(sectors(access.addresses, access.mask, access.bytes));
     traffic.ideal_sectors += u64::from(ideal_sectors(lanes, access.bytes));
     traffic.bytes += u64::from(lanes * access.bytes);
+    let sectors =
+        if touched.descending { u64::from(sectors(access.addresses, access.mask, access.bytes)) } else { touched.sectors };
+    traffic.sectors += sectors;
 }
 
 /// Fills `others` with copies of `once`.

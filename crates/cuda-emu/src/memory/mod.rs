@@ -17,8 +17,11 @@ mod view;
 pub use arena::{Allocation, Memory};
 pub use block::{AllocKind, AllocLabel};
 pub use cursor::{Cursor, LaneFault};
-pub use fault::{Access, FaultKind, MemoryFault, OutOfMemory};
+pub use fault::{Access, FaultKind, MemoryFault, Neighbour, OutOfMemory, Position};
 pub use lanes::{LaneBytes, WarpAccess};
 pub use view::{LaunchView, ViewOptions};
 
 pub(crate) use lanes::Run;
+
+#[cfg(test)]
+mod cursor_tests;

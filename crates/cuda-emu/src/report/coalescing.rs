@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(sectors(&lanes(|l| u64::from(128 * l)), ALL, 4), 32);
         assert_eq!(sectors(&lanes(|_| 64), ALL, 4), 1);
         assert_eq!(sectors(&lanes(|l| u64::from(16 * l)), ALL, 16), 16);
-        assert_eq!(sectors(&lanes(|l| u64::from(l)), ALL, 1), 1);
+        assert_eq!(sectors(&lanes(u64::from), ALL, 1), 1);
         assert_eq!(sectors(&lanes(|l| u64::from(4 * l)), 0x0000_0101, 4), 2);
         assert_eq!(sectors(&lanes(|l| u64::from(4 * l)), 0, 4), 0);
         assert_eq!((ideal_sectors(32, 4), ideal_sectors(3, 4), ideal_sectors(32, 16)), (4, 1, 16));

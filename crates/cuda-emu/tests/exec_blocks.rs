@@ -1,5 +1,7 @@
 //! Barriers, divergence, launch limits and faults.
 
+#![allow(clippy::precedence, clippy::type_complexity, reason = "formulas and tables as the manual writes them")]
+
 mod common;
 
 use common::{Arg, Host};

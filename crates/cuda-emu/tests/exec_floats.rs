@@ -1,5 +1,12 @@
 //! Floating-point instructions: exact sums of integers scaled by powers of two, rounded by hand, are the reference.
 
+#![allow(
+    clippy::precedence,
+    clippy::type_complexity,
+    clippy::double_comparisons,
+    reason = "formulas and tables as the manual writes them"
+)]
+
 mod common;
 
 use common::form::Reg::{H, L, P, W};

@@ -1,5 +1,7 @@
 //! Warp-wide, matrix, asynchronous-copy and atomic instructions against formulas from the PTX manual.
 
+#![allow(clippy::precedence, clippy::type_complexity, reason = "formulas and tables as the manual writes them")]
+
 mod common;
 
 use common::{Arg, Host, Random};

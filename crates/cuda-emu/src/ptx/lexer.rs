@@ -83,7 +83,7 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Token<'_>>, LoadError> {
             out.push(Token { kind: number(literal, line)?, line });
             at += length;
         } else if is_word(b) {
-            let length = rest.iter().position(|&c| !is_word(c)).unwrap_or(rest.len());
+            let length = word_length(rest);
             out.push(Token { kind: Kind::Word(text.get(at..at + length).unwrap_or_default()), line });
             at += length;
         } else if b.is_ascii_punctuation() {
@@ -95,6 +95,20 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Token<'_>>, LoadError> {
     }
     out.push(Token { kind: Kind::End, line });
     Ok(out)
+}
+
+/// Length of the word at the start of `rest`; modifiers such as `shared::cta` hold a double colon.
+fn word_length(rest: &[u8]) -> usize {
+    let mut length = 0;
+    loop {
+        if rest.get(length).is_some_and(|&c| is_word(c)) {
+            length += 1;
+        } else if rest[length..].starts_with(b"::") && rest.get(length + 2).is_some_and(|&c| is_word(c)) {
+            length += 2;
+        } else {
+            return length;
+        }
+    }
 }
 
 /// Length of the number at the start of `rest`; a decimal exponent may hold a sign.
@@ -154,15 +168,36 @@ mod tests {
     fn words_keep_dots_and_numbers_keep_bits() {
         use Kind::*;
         assert_eq!(
-            kinds("@!%p1 ld.global.f32 %f1, [%rd2+-16]; // note"),
+            kinds("@!%p1 ld.global.L2::128B.f32 %f1, [%rd2+-16]; // note"),
             [
-                Punct('@'), Punct('!'), Word("%p1"), Word("ld.global.f32"), Word("%f1"), Punct(','), Punct('['),
-                Word("%rd2"), Punct('+'), Punct('-'), Int(16), Punct(']'), Punct(';'), End
+                Punct('@'),
+                Punct('!'),
+                Word("%p1"),
+                Word("ld.global.L2::128B.f32"),
+                Word("%f1"),
+                Punct(','),
+                Punct('['),
+                Word("%rd2"),
+                Punct('+'),
+                Punct('-'),
+                Int(16),
+                Punct(']'),
+                Punct(';'),
+                End
             ]
         );
         assert_eq!(
             kinds("0f3F800000 0d3FF0000000000000 0x1F 017 0b101 4294967295U 1.5e-3"),
-            [Single(0x3f80_0000), Double(1f64.to_bits()), Int(31), Int(15), Int(5), Int(4_294_967_295), Double(1.5e-3f64.to_bits()), End]
+            [
+                Single(0x3f80_0000),
+                Double(1f64.to_bits()),
+                Int(31),
+                Int(15),
+                Int(5),
+                Int(4_294_967_295),
+                Double(1.5e-3f64.to_bits()),
+                End
+            ]
         );
     }
 
@@ -174,7 +209,13 @@ mod tests {
 
     #[test]
     fn broken_text_names_line_and_token() {
-        for (text, line, token) in [("\n/* x", 2, "/*"), ("\"x", 1, "\""), ("0fZZ", 1, "0fZZ"), ("\n\n99999999999999999999", 3, "99999999999999999999"), ("é", 1, "\\xc3")] {
+        for (text, line, token) in [
+            ("\n/* x", 2, "/*"),
+            ("\"x", 1, "\""),
+            ("0fZZ", 1, "0fZZ"),
+            ("\n\n99999999999999999999", 3, "99999999999999999999"),
+            ("é", 1, "\\xc3"),
+        ] {
             let error = tokens(text).unwrap_err();
             assert_eq!((error.line, error.token.as_str()), (line, token), "{text}");
         }

@@ -84,11 +84,9 @@ impl Arena {
         #[allow(unsafe_code)]
         let memory = unsafe { stream.alloc::<u8>(layout.bytes().max(1)) };
         let memory = memory.map_err(|source| match source {
-            DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => CudaError::OutOfMemory {
-                what,
-                needed: layout.bytes() as u64,
-                free: device::free_bytes(stream.context()),
-            },
+            DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => {
+                CudaError::OutOfMemory { what, needed: layout.bytes() as u64, free: device::free_bytes(stream.context()) }
+            }
             source => source.into(),
         })?;
         let (address, _) = memory.device_ptr(stream);

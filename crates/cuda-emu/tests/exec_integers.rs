@@ -7,7 +7,19 @@ use common::form::{Reg, check, combinations};
 
 /// Values at the edges of 16, 32 and 64 bits.
 const EDGES: [u64; 14] = [
-    0, 1, 2, 31, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0x7fff_ffff_ffff_ffff, 0x8000_0000_0000_0000, u64::MAX,
+    0,
+    1,
+    2,
+    31,
+    0x7fff,
+    0x8000,
+    0xffff,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_ffff,
+    0x7fff_ffff_ffff_ffff,
+    0x8000_0000_0000_0000,
+    u64::MAX,
     0x0123_4567_89ab_cdef,
 ];
 
@@ -61,7 +73,9 @@ fn sums_and_products() {
     let clamp = |v: i128| v.clamp(i128::from(i32::MIN), i128::from(i32::MAX));
     each_type("add.sat", 2, &["s32"], |v, _| clamp(v[0] + v[1]));
     each_type("sub.sat", 2, &["s32"], |v, _| clamp(v[0] - v[1]));
-    check("mul.hi.u64 {d}, {a}, {b};", &[L, L], L, &combinations(&EDGES, 2), |v| (u128::from(v[0]) * u128::from(v[1]) >> 64) as u64);
+    check("mul.hi.u64 {d}, {a}, {b};", &[L, L], L, &combinations(&EDGES, 2), |v| {
+        (u128::from(v[0]) * u128::from(v[1]) >> 64) as u64
+    });
     check("mul.hi.s64 {d}, {a}, {b};", &[L, L], L, &combinations(&EDGES, 2), |v| {
         (i128::from(v[0] as i64) * i128::from(v[1] as i64) >> 64) as u64
     });
@@ -115,7 +129,9 @@ fn bits_and_shifts() {
             });
         }
     }
-    for (mode, left, wrap) in [("l.wrap", true, true), ("l.clamp", true, false), ("r.wrap", false, true), ("r.clamp", false, false)] {
+    for (mode, left, wrap) in
+        [("l.wrap", true, true), ("l.clamp", true, false), ("r.wrap", false, true), ("r.clamp", false, false)]
+    {
         check(&format!("shf.{mode}.b32 {{d}}, {{a}}, {{b}}, {{c}};"), &[W, W, W], W, &combinations(&EDGES[..10], 3), |v| {
             let n = if wrap { v[2] & 31 } else { (v[2] & 0xffff_ffff).min(32) };
             let pair = i128::from((v[1] & 0xffff_ffff) << 32 | v[0] & 0xffff_ffff);
@@ -138,7 +154,9 @@ fn counting_and_fields() {
     for bits in [32u32, 64] {
         let r = register(bits);
         let rows = combinations(&EDGES, 1);
-        check(&format!("popc.b{bits} {{d}}, {{a}};"), &[r], W, &rows, |v| digits(v[0], bits).iter().filter(|&&d| d).count() as u64);
+        check(&format!("popc.b{bits} {{d}}, {{a}};"), &[r], W, &rows, |v| {
+            digits(v[0], bits).iter().filter(|&&d| d).count() as u64
+        });
         check(&format!("clz.b{bits} {{d}}, {{a}};"), &[r], W, &rows, |v| {
             digits(v[0], bits).iter().rev().take_while(|&&d| !d).count() as u64
         });
@@ -152,13 +170,17 @@ fn counting_and_fields() {
                 let sign = signed && d[bits as usize - 1];
                 d.iter().rposition(|&digit| digit != sign)
             };
-            check(&format!("bfind.{kind}{bits} {{d}}, {{a}};"), &[r], W, &rows, |v| top(v[0]).map_or(0xffff_ffff, |at| at as u64));
+            check(&format!("bfind.{kind}{bits} {{d}}, {{a}};"), &[r], W, &rows, |v| {
+                top(v[0]).map_or(0xffff_ffff, |at| at as u64)
+            });
             check(&format!("bfind.shiftamt.{kind}{bits} {{d}}, {{a}};"), &[r], W, &rows, |v| {
                 top(v[0]).map_or(0xffff_ffff, |at| u64::from(bits) - 1 - at as u64)
             });
             let fields: Vec<Vec<u64>> = EDGES
                 .iter()
-                .flat_map(|&v| combinations(&[0, 1, 5, 16, 31, 32, 40, 63, 64, 255, 300], 2).into_iter().map(move |f| vec![v, f[0], f[1]]))
+                .flat_map(|&v| {
+                    combinations(&[0, 1, 5, 16, 31, 32, 40, 63, 64, 255, 300], 2).into_iter().map(move |f| vec![v, f[0], f[1]])
+                })
                 .collect();
             // As the manual's pseudo code has it.
             check(&format!("bfe.{kind}{bits} {{d}}, {{a}}, {{b}}, {{c}};"), &[r, W, W], r, &fields, |v| {
@@ -191,7 +213,13 @@ fn bytes_and_tables() {
         .collect();
     let byte = |v: &[u64], selector: u64| {
         let b = (v[0] & 0xffff_ffff | v[1] << 32) >> (8 * (selector & 7)) & 255;
-        if selector & 8 == 0 { b } else if b & 128 != 0 { 255 } else { 0 }
+        if selector & 8 == 0 {
+            b
+        } else if b & 128 != 0 {
+            255
+        } else {
+            0
+        }
     };
     let select = |v: &[u64], s: [u64; 4]| (0..4).map(|i| byte(v, s[i]) << (8 * i)).sum();
     check("prmt.b32 {d}, {a}, {b}, {c};", &[W, W, W], W, &rows, |v| select(v, [0, 1, 2, 3].map(|i| v[2] >> (4 * i) & 15)));
@@ -205,7 +233,9 @@ fn bytes_and_tables() {
         ("rc16", [[0, 1, 0, 1], [2, 3, 2, 3], [0, 1, 0, 1], [2, 3, 2, 3]]),
     ];
     for (mode, table) in modes {
-        check(&format!("prmt.b32.{mode} {{d}}, {{a}}, {{b}}, {{c}};"), &[W, W, W], W, &rows, |v| select(v, table[(v[2] & 3) as usize]));
+        check(&format!("prmt.b32.{mode} {{d}}, {{a}}, {{b}}, {{c}};"), &[W, W, W], W, &rows, |v| {
+            select(v, table[(v[2] & 3) as usize])
+        });
     }
     for table in [0u64, 0x80, 0xfe, 0x96, 0xe8, 0xca, 0x3c, 255] {
         check(&format!("lop3.b32 {{d}}, {{a}}, {{b}}, {{c}}, {table};"), &[W, W, W], W, &rows, |v| {
@@ -231,8 +261,11 @@ fn conversions_between_integers() {
             let source = move |v: &[u64]| number(v[0], from_bits, from.starts_with('s'));
             let rows = combinations(&EDGES, 1);
             check(&format!("cvt.{to}.{from} {{d}}, {{a}};"), &[a], d, &rows, |v| place(source(v)));
-            let (least, most) =
-                if to.starts_with('s') { (-(1i128 << (to_bits - 1)), (1i128 << (to_bits - 1)) - 1) } else { (0, (1i128 << to_bits) - 1) };
+            let (least, most) = if to.starts_with('s') {
+                (-(1i128 << (to_bits - 1)), (1i128 << (to_bits - 1)) - 1)
+            } else {
+                (0, (1i128 << to_bits) - 1)
+            };
             check(&format!("cvt.sat.{to}.{from} {{d}}, {{a}};"), &[a], d, &rows, |v| place(source(v).clamp(least, most)));
         }
     }
@@ -262,7 +295,9 @@ fn comparisons_and_selections() {
         });
     }
     for (name, want) in [("lo", u64::lt as fn(&u64, &u64) -> bool), ("ls", u64::le), ("hi", u64::gt), ("hs", u64::ge)] {
-        check(&format!("setp.{name}.u64 {{d}}, {{a}}, {{b}};"), &[L, L], P, &combinations(&EDGES, 2), |v| u64::from(want(&v[0], &v[1])));
+        check(&format!("setp.{name}.u64 {{d}}, {{a}}, {{b}};"), &[L, L], P, &combinations(&EDGES, 2), |v| {
+            u64::from(want(&v[0], &v[1]))
+        });
     }
     // Combination with a predicate, both results, and a negated source.
     let rows = combinations(&[0, 1], 3);

@@ -54,8 +54,14 @@ fn sgemm_with_edges() {
         let a: Vec<f32> = (0..m * k).map(|_| random.integer(8) as f32).collect();
         let b: Vec<f32> = (0..k * n).map(|_| random.integer(8) as f32).collect();
         let out = host.empty(4 * m * n);
-        let args =
-            [Arg::U64(host.f32s(&a)), Arg::U64(host.f32s(&b)), Arg::U64(out), Arg::U32(m as u32), Arg::U32(n as u32), Arg::U32(k as u32)];
+        let args = [
+            Arg::U64(host.f32s(&a)),
+            Arg::U64(host.f32s(&b)),
+            Arg::U64(out),
+            Arg::U32(m as u32),
+            Arg::U32(n as u32),
+            Arg::U32(k as u32),
+        ];
         host.launch_clean("sgemm64", [n.div_ceil(64) as u32, m.div_ceil(64) as u32, 1], [256, 1, 1], 0, &args);
         let got = host.read_f32s(out, m * n);
         for i in 0..m {
@@ -219,7 +225,8 @@ fn integer_functions() {
         let (wide_a, wide_b) = (i64::from(a), i64::from(b));
         let bytes: Vec<u8> = ua.to_le_bytes().into_iter().chain(ub.to_le_bytes()).collect();
         let permuted = u32::from_le_bytes([bytes[5], bytes[1], bytes[7], bytes[3]]);
-        let dot: i32 = (0..4).map(|k| i32::from(ua.to_le_bytes()[k] as i8) * i32::from(ub.to_le_bytes()[k] as i8)).sum::<i32>() + 5;
+        let dot: i32 =
+            (0..4).map(|k| i32::from(ua.to_le_bytes()[k] as i8) * i32::from(ub.to_le_bytes()[k] as i8)).sum::<i32>() + 5;
         let first_set = if a == 0 { 0 } else { a.trailing_zeros() as i32 + 1 };
         let want: [i64; 15] = [
             i64::from(a.wrapping_div(b | 1)),

@@ -56,7 +56,9 @@ pub(crate) fn load(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &Access, mas
     for (space, mask, addresses) in spaces(op.space, &addresses, mask).into_iter().flatten() {
         let access = WarpAccess { addresses: &addresses, mask, bytes };
         let done = match space {
-            Space::Global | Space::Const | Space::Generic => cta.global.load(&access, op.strong, &mut values).map_err(Issue::from),
+            Space::Global | Space::Const | Space::Generic => {
+                cta.global.load(&access, op.strong, &mut values).map_err(Issue::from)
+            }
             Space::Shared => {
                 let narrow = narrow(&addresses);
                 let access = WarpAccess { addresses: &narrow, mask, bytes };

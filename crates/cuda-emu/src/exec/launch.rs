@@ -58,7 +58,12 @@ fn check(launch: &Launch<'_>, addresses: &mut Vec<u64>) -> Result<(), String> {
     }
     let threads = launch.block.iter().map(|&n| u64::from(n)).product::<u64>();
     if threads > u64::from(Profile::THREADS_PER_BLOCK) || launch.block[2] > Profile::BLOCK_DIM[2] {
-        return Err(format!("block {:?} is larger than {} threads or {:?}", launch.block, Profile::THREADS_PER_BLOCK, Profile::BLOCK_DIM));
+        return Err(format!(
+            "block {:?} is larger than {} threads or {:?}",
+            launch.block,
+            Profile::THREADS_PER_BLOCK,
+            Profile::BLOCK_DIM
+        ));
     }
     if let Some(most) = kernel.max_threads.filter(|most| threads > most.iter().map(|&n| u64::from(n)).product()) {
         return Err(format!("block {:?} has more threads than the kernel's bound {most:?}", launch.block));

@@ -28,7 +28,10 @@ impl Local {
             return Err(issue(FindingKind::Misaligned, format!("local access of {bytes} bytes")));
         }
         if address.checked_add(bytes).is_none_or(|end| end > self.size as u64) {
-            return Err(issue(FindingKind::OutOfBounds, format!("access of {bytes} bytes to {} bytes of local memory", self.size)));
+            return Err(issue(
+                FindingKind::OutOfBounds,
+                format!("access of {bytes} bytes to {} bytes of local memory", self.size),
+            ));
         }
         let start = lane * self.size + address as usize;
         Ok(start..start + bytes as usize)

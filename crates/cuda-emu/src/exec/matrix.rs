@@ -35,7 +35,9 @@ pub(crate) fn load_matrix(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &Load
         let bytes = &rows.0[128 * matrix..128 * (matrix + 1)];
         let mut out = [0u32; LANES];
         if op.transposed {
-            let half = |row: usize, column: usize| u32::from(bytes[16 * row + 2 * column]) | u32::from(bytes[16 * row + 2 * column + 1]) << 8;
+            let half = |row: usize, column: usize| {
+                u32::from(bytes[16 * row + 2 * column]) | u32::from(bytes[16 * row + 2 * column + 1]) << 8
+            };
             for (lane, out) in out.iter_mut().enumerate() {
                 let (row, column) = (lane % 4 * 2, lane / 4);
                 *out = half(row, column) | half(row + 1, column) << 16;

@@ -18,7 +18,10 @@ pub(crate) struct Entry {
 pub(crate) enum State {
     Ready,
     /// At the block barrier instruction `pc`.
-    Waiting { pc: u32, barrier: u32 },
+    Waiting {
+        pc: u32,
+        barrier: u32,
+    },
     Done,
 }
 

@@ -131,7 +131,9 @@ mod tests {
     use super::*;
 
     fn reconvergence(body: &str) -> Vec<(u32, u32)> {
-        let text = format!(".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k() {{ .reg .pred %p<9>; .reg .b32 %r<9>;\n{body}\n}}");
+        let text = format!(
+            ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k() {{ .reg .pred %p<9>; .reg .b32 %r<9>;\n{body}\n}}"
+        );
         let kernel = Module::parse(&text).unwrap().kernel("k").unwrap();
         kernel
             .code
@@ -147,7 +149,10 @@ mod tests {
     #[test]
     fn branches_meet_at_their_post_dominator() {
         // if / else
-        assert_eq!(reconvergence("@%p1 bra A;\n mov.u32 %r1, 1;\n bra.uni B;\n A: mov.u32 %r1, 2;\n B: mov.u32 %r2, 3;\n ret;"), [(0, 4), (2, 4)]);
+        assert_eq!(
+            reconvergence("@%p1 bra A;\n mov.u32 %r1, 1;\n bra.uni B;\n A: mov.u32 %r1, 2;\n B: mov.u32 %r2, 3;\n ret;"),
+            [(0, 4), (2, 4)]
+        );
         // a loop: lanes that leave wait behind it
         assert_eq!(reconvergence("L: add.s32 %r1, %r1, 1;\n @%p1 bra L;\n ret;"), [(1, 2)]);
         // one side returns, the other goes on: they never meet

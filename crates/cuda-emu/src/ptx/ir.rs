@@ -239,11 +239,18 @@ pub(crate) enum Op {
     WarpWide(Box<WarpWide>),
     ActiveMask(u16),
     /// `%clock` and the like: destination plane, and whether it is a long.
-    Clock { d: u16, long: bool, high: bool },
+    Clock {
+        d: u16,
+        long: bool,
+        high: bool,
+    },
     Barrier(Box<Barrier>),
     /// `bar.warp.sync`: word plane of the member mask.
     WarpBarrier(u16),
-    Branch { target: u32, reconverge: u32 },
+    Branch {
+        target: u32,
+        reconverge: u32,
+    },
     Exit,
     Trap,
 }

@@ -156,13 +156,34 @@ mod tests {
         assert_eq!(
             kinds("@!%p1 ld.global.f32 %f1, [%rd2+-16]; // note"),
             [
-                Punct('@'), Punct('!'), Word("%p1"), Word("ld.global.f32"), Word("%f1"), Punct(','), Punct('['),
-                Word("%rd2"), Punct('+'), Punct('-'), Int(16), Punct(']'), Punct(';'), End
+                Punct('@'),
+                Punct('!'),
+                Word("%p1"),
+                Word("ld.global.f32"),
+                Word("%f1"),
+                Punct(','),
+                Punct('['),
+                Word("%rd2"),
+                Punct('+'),
+                Punct('-'),
+                Int(16),
+                Punct(']'),
+                Punct(';'),
+                End
             ]
         );
         assert_eq!(
             kinds("0f3F800000 0d3FF0000000000000 0x1F 017 0b101 4294967295U 1.5e-3"),
-            [Single(0x3f80_0000), Double(1f64.to_bits()), Int(31), Int(15), Int(5), Int(4_294_967_295), Double(1.5e-3f64.to_bits()), End]
+            [
+                Single(0x3f80_0000),
+                Double(1f64.to_bits()),
+                Int(31),
+                Int(15),
+                Int(5),
+                Int(4_294_967_295),
+                Double(1.5e-3f64.to_bits()),
+                End
+            ]
         );
     }
 
@@ -174,7 +195,13 @@ mod tests {
 
     #[test]
     fn broken_text_names_line_and_token() {
-        for (text, line, token) in [("\n/* x", 2, "/*"), ("\"x", 1, "\""), ("0fZZ", 1, "0fZZ"), ("\n\n99999999999999999999", 3, "99999999999999999999"), ("é", 1, "\\xc3")] {
+        for (text, line, token) in [
+            ("\n/* x", 2, "/*"),
+            ("\"x", 1, "\""),
+            ("0fZZ", 1, "0fZZ"),
+            ("\n\n99999999999999999999", 3, "99999999999999999999"),
+            ("é", 1, "\\xc3"),
+        ] {
             let error = tokens(text).unwrap_err();
             assert_eq!((error.line, error.token.as_str()), (line, token), "{text}");
         }

@@ -41,7 +41,10 @@ pub(crate) fn variable<'a>(cursor: &mut Cursor<'a>) -> Result<Variable<'a>, Load
             ".global" | ".const" | ".shared" | ".local" if pointer => {}
             ".attribute" => return Err(LoadError::new(token.line, word, "variable attributes are not supported")),
             _ if word.starts_with('.') => {
-                element = Some(type_bytes(word).ok_or_else(|| LoadError::new(token.line, word, "unknown type or attribute of a variable"))?);
+                element = Some(
+                    type_bytes(word)
+                        .ok_or_else(|| LoadError::new(token.line, word, "unknown type or attribute of a variable"))?,
+                );
             }
             _ => break word,
         }

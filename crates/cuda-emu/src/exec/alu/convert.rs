@@ -3,8 +3,8 @@
 use super::float::flush;
 use super::half::RELU;
 use super::rounding::{
-    Rounding, bfloat_to_single, half_to_single, odd_single, single, single_to_bfloat_rounded, single_to_half, single_to_half_rounded,
-    single_to_tf32_away, single_to_tf32_even,
+    Rounding, bfloat_to_single, half_to_single, odd_single, single, single_to_bfloat_rounded, single_to_half,
+    single_to_half_rounded, single_to_tf32_away, single_to_tf32_even,
 };
 use super::{FTZ, Form, SAT, alu};
 
@@ -44,20 +44,20 @@ fn integer_to_integer(to: &str, from: &str, saturate: bool) -> Option<Form> {
     macro_rules! saturating {
         ($d:ty) => {{
             macro_rules! source {
-                ($s:ty) => {
-                    alu!((a: $s) -> $d { i128::from(a).clamp(i128::from(<$d>::MIN), i128::from(<$d>::MAX)) as $d })
-                };
-            }
+                        ($s:ty) => {
+                            alu!((a: $s) -> $d { i128::from(a).clamp(i128::from(<$d>::MIN), i128::from(<$d>::MAX)) as $d })
+                        };
+                    }
             with_integer!(from, source)
         }};
     }
     macro_rules! plain {
         ($d:ty) => {{
             macro_rules! source {
-                ($s:ty) => {
-                    alu!((a: $s) -> $d { a as $d })
-                };
-            }
+                        ($s:ty) => {
+                            alu!((a: $s) -> $d { a as $d })
+                        };
+                    }
             with_integer!(from, source)
         }};
     }
@@ -192,7 +192,9 @@ fn float_to_float(to: &str, from: &str, rounding: &str) -> Option<Form> {
         ("f16", "f32") if narrow => alu!(f, (a: f32) -> u16 { half(a, f) }),
         ("f16", "f64") if narrow => alu!(f, (a: f64) -> u16 { half(odd_single(a), f) }),
         ("bf16", "f32") if narrow => alu!(f, (a: f32) -> u16 { bfloat(a, f) }),
-        ("f16x2", "f32") if narrow => alu!(f, (hi: f32, lo: f32) -> u32 { u32::from(half(lo, f)) | u32::from(half(hi, f)) << 16 }),
+        ("f16x2", "f32") if narrow => {
+            alu!(f, (hi: f32, lo: f32) -> u32 { u32::from(half(lo, f)) | u32::from(half(hi, f)) << 16 })
+        }
         ("bf16x2", "f32") if narrow => {
             alu!(f, (hi: f32, lo: f32) -> u32 { u32::from(bfloat(lo, f)) | u32::from(bfloat(hi, f)) << 16 })
         }

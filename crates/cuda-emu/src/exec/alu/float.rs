@@ -76,7 +76,8 @@ fn directed(operation: &str) -> Option<Form> {
 fn round_sum(a: f64, b: f64, flags: u32) -> f32 {
     let rounding = Rounding::from_flags(flags);
     let (sum, rest) = two_sum(a, b);
-    let value = if sum == 0.0 && rest == 0.0 && a != 0.0 && rounding == Rounding::Down { -0.0 } else { single(sum, rest, rounding) };
+    let value =
+        if sum == 0.0 && rest == 0.0 && a != 0.0 && rounding == Rounding::Down { -0.0 } else { single(sum, rest, rounding) };
     finish(value, flags)
 }
 
@@ -90,20 +91,20 @@ fn single_form(operation: &str, flags: u32) -> Option<Form> {
         "div.approx" => f32_form!(flags, (a, b) quotient(a, b)),
         "rcp" | "rcp.approx" => f32_form!(flags, (a) 1.0 / a),
         "sqrt" | "sqrt.approx" => f32_form!(flags, (a) a.sqrt()),
-        "rsqrt.approx" => f32_form!(flags, (a) (1.0 / f64::from(a).sqrt()) as f32),
+        "rsqrt.approx" => f32_form!(flags, (a)(1.0 / f64::from(a).sqrt()) as f32),
         "ex2.approx" => f32_form!(flags, (a) f64::from(a).exp2() as f32),
         "lg2.approx" => f32_form!(flags, (a) f64::from(a).log2() as f32),
         "sin.approx" => f32_form!(flags, (a) f64::from(a).sin() as f32),
         "cos.approx" => f32_form!(flags, (a) f64::from(a).cos() as f32),
         "tanh.approx" => f32_form!(flags, (a) f64::from(a).tanh() as f32),
         "min" => f32_form!(flags, (a, b) minimum(a, b)),
-        "max" => f32_form!(flags, (a, b) -minimum(-a, -b)),
+        "max" => f32_form!(flags, (a, b) - minimum(-a, -b)),
         "min.NaN" => f32_form!(flags, (a, b) if a.is_nan() || b.is_nan() { NAN } else { minimum(a, b) }),
         "max.NaN" => f32_form!(flags, (a, b) if a.is_nan() || b.is_nan() { NAN } else { -minimum(-a, -b) }),
         // Signs of NaN are kept by these: they only touch one bit.
         "neg" if flags == 0 => alu!((a: f32) -> f32 { -a }),
         "abs" if flags == 0 => alu!((a: f32) -> f32 { a.abs() }),
-        "neg" => f32_form!(flags, (a) -a),
+        "neg" => f32_form!(flags, (a) - a),
         "abs" => f32_form!(flags, (a) a.abs()),
         "copysign" if flags == 0 => alu!((a: f32, b: f32) -> f32 { b.copysign(a) }),
         _ => return None,
@@ -132,7 +133,13 @@ fn double_form(operation: &str) -> Option<Form> {
 /// `min`: a number wins over NaN, and -0 is less than +0.
 #[inline(always)]
 pub(super) fn minimum(a: f32, b: f32) -> f32 {
-    let less = if a == b { f32::from_bits(a.to_bits() | b.to_bits()) } else if a < b { a } else { b };
+    let less = if a == b {
+        f32::from_bits(a.to_bits() | b.to_bits())
+    } else if a < b {
+        a
+    } else {
+        b
+    };
     if a.is_nan() {
         b
     } else if b.is_nan() {
@@ -144,7 +151,13 @@ pub(super) fn minimum(a: f32, b: f32) -> f32 {
 
 #[inline(always)]
 fn minimum64(a: f64, b: f64) -> f64 {
-    let less = if a == b { f64::from_bits(a.to_bits() | b.to_bits()) } else if a < b { a } else { b };
+    let less = if a == b {
+        f64::from_bits(a.to_bits() | b.to_bits())
+    } else if a < b {
+        a
+    } else {
+        b
+    };
     if a.is_nan() {
         b
     } else if b.is_nan() {

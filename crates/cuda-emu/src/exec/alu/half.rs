@@ -102,7 +102,8 @@ fn element<O: Operation, F: Format>(a: u16, b: u16, c: u16, flags: u32) -> u16 {
     if flags == 0 {
         return O::apply::<F>(a, b, c);
     }
-    let out = if flags & FTZ != 0 { F::flush(O::apply::<F>(F::flush(a), F::flush(b), F::flush(c))) } else { O::apply::<F>(a, b, c) };
+    let out =
+        if flags & FTZ != 0 { F::flush(O::apply::<F>(F::flush(a), F::flush(b), F::flush(c))) } else { O::apply::<F>(a, b, c) };
     let value = F::single(out);
     if flags & SAT != 0 {
         F::round(if value > 0.0 { value.min(1.0) } else { 0.0 })

@@ -58,8 +58,12 @@ pub(crate) fn logic_form(operation: &str, kind: &str) -> Option<Form> {
             alu!((a: u32, b: u32, at: u32, n: u32) -> u32 { insert(u64::from(a), u64::from(b), at, n, 32) as u32 })
         }
         ("bfi", "b64") => alu!((a: u64, b: u64, at: u32, n: u32) -> u64 { insert(a, b, at, n, 64) }),
-        ("prmt", "b32") => alu!((a: u32, b: u32, c: u32) -> u32 { permute(a, b, [c & 15, c >> 4 & 15, c >> 8 & 15, c >> 12 & 15]) }),
-        ("prmt.f4e", "b32") => alu!((a: u32, b: u32, c: u32) -> u32 { permute(a, b, [c & 3, (c & 3) + 1, (c & 3) + 2, (c & 3) + 3]) }),
+        ("prmt", "b32") => {
+            alu!((a: u32, b: u32, c: u32) -> u32 { permute(a, b, [c & 15, c >> 4 & 15, c >> 8 & 15, c >> 12 & 15]) })
+        }
+        ("prmt.f4e", "b32") => {
+            alu!((a: u32, b: u32, c: u32) -> u32 { permute(a, b, [c & 3, (c & 3) + 1, (c & 3) + 2, (c & 3) + 3]) })
+        }
         ("prmt.b4e", "b32") => {
             alu!((a: u32, b: u32, c: u32) -> u32 { permute(a, b, [c & 3, (c & 3).wrapping_sub(1) & 7, (c & 3).wrapping_sub(2) & 7, (c & 3).wrapping_sub(3) & 7]) })
         }

@@ -1,8 +1,8 @@
 //! Arithmetic, comparisons, conversions.
 
 use crate::exec::{
-    Alu, BoolOp, FTZ, Form, NO_PRED, RELU, Rounding, SAT, compare_form, convert_form, float_form, half_form, integer_form, logic_form,
-    pred_form, select_form,
+    Alu, BoolOp, FTZ, Form, NO_PRED, RELU, Rounding, SAT, compare_form, convert_form, float_form, half_form, integer_form,
+    logic_form, pred_form, select_form,
 };
 use crate::ptx::error::LoadError;
 use crate::ptx::ir::Op;

@@ -74,7 +74,11 @@ impl<'a> Decoder<'a> {
             one => std::slice::from_ref(one),
         };
         if parts.len() != planes.len() {
-            return Err(LoadError::new(s.line, s.opcode, format!("{} registers in an operand, expected {}", parts.len(), planes.len())));
+            return Err(LoadError::new(
+                s.line,
+                s.opcode,
+                format!("{} registers in an operand, expected {}", parts.len(), planes.len()),
+            ));
         }
         for (plane, part) in planes.iter_mut().zip(parts) {
             *plane = if write { self.destination(s, part, Slot::Word)? } else { self.source(s, part, Slot::Word)? };

@@ -11,8 +11,26 @@ use super::{Decoded, Decoder, Opcode};
 fn is_hint(name: &str) -> bool {
     matches!(
         name,
-        "volatile" | "relaxed" | "acquire" | "release" | "acq_rel" | "weak" | "cta" | "gpu" | "sys" | "cluster" | "ca" | "cg" | "cs" | "lu" | "cv"
-            | "wb" | "wt" | "L1::evict_last" | "L1::no_allocate" | "L1::evict_first"
+        "volatile"
+            | "relaxed"
+            | "acquire"
+            | "release"
+            | "acq_rel"
+            | "weak"
+            | "cta"
+            | "gpu"
+            | "sys"
+            | "cluster"
+            | "ca"
+            | "cg"
+            | "cs"
+            | "lu"
+            | "cv"
+            | "wb"
+            | "wt"
+            | "L1::evict_last"
+            | "L1::no_allocate"
+            | "L1::evict_first"
     ) || name.starts_with("L2::")
         || name.starts_with("L1::")
 }
@@ -113,7 +131,8 @@ impl<'a> Decoder<'a> {
             };
         }
         let address = self.address(s, address, space)?;
-        let access = Access { space, address, bytes, count: parts.len() as u8, signed: opcode.kind.starts_with('s'), regs, slot, strong };
+        let access =
+            Access { space, address, bytes, count: parts.len() as u8, signed: opcode.kind.starts_with('s'), regs, slot, strong };
         let class = match (space, load) {
             (Space::Global | Space::Generic, true) => InstructionClass::LoadGlobal,
             (Space::Global | Space::Generic, false) => InstructionClass::StoreGlobal,
@@ -190,11 +209,14 @@ impl<'a> Decoder<'a> {
             (["async"], "commit_group") => Op::CopyCommit,
             (["async"], "wait_all") => Op::CopyWait(None),
             (["async"], "wait_group") => {
-                let [Operand::Int(groups)] = self.operands(s)? else { return self.error(s, "the number of groups must be a constant") };
+                let [Operand::Int(groups)] = self.operands(s)? else {
+                    return self.error(s, "the number of groups must be a constant");
+                };
                 Op::CopyWait(Some(u32::try_from(*groups).unwrap_or(u32::MAX)))
             }
             (["async", "ca" | "cg", "shared" | "shared::cta", rest @ ..], last)
-                if (rest.contains(&"global") || last == "global") && rest.iter().chain([&last]).all(|m| *m == "global" || is_hint(m)) =>
+                if (rest.contains(&"global") || last == "global")
+                    && rest.iter().chain([&last]).all(|m| *m == "global" || is_hint(m)) =>
             {
                 let [shared, global, Operand::Int(bytes), rest @ ..] = s.operands.as_slice() else {
                     return self.error(s, "the size must be a constant");

@@ -112,8 +112,10 @@ impl<'a> Decoder<'a> {
     fn statement(&mut self, s: &Statement<'a>) -> Decoded {
         let mut opcode = Opcode::new(s.opcode);
         match opcode.base {
-            "bra" | "ret" | "exit" | "trap" | "brkpt" | "bar" | "barrier" | "membar" | "fence" | "nanosleep" | "griddepcontrol"
-            | "prefetch" | "prefetchu" | "pmevent" | "applypriority" | "discard" => self.control(s, &mut opcode),
+            "bra" | "ret" | "exit" | "trap" | "brkpt" | "bar" | "barrier" | "membar" | "fence" | "nanosleep"
+            | "griddepcontrol" | "prefetch" | "prefetchu" | "pmevent" | "applypriority" | "discard" => {
+                self.control(s, &mut opcode)
+            }
             "shfl" | "vote" | "match" | "redux" | "activemask" => self.warp(s, &mut opcode),
             "ldmatrix" | "mma" => self.matrix(s, &mut opcode),
             "ld" | "ldu" | "st" | "atom" | "red" | "cp" => self.memory(s, &mut opcode),

@@ -109,11 +109,16 @@ impl Driver {
 
     // Contexts
 
-    pub fn create_context(&mut self) -> u64 {
+    /// # Errors
+    /// `OutOfMemory` when the numbers that fit a handle are used up; none is given out twice.
+    pub fn create_context(&mut self) -> Result<u64> {
         let number = self.next_context;
+        if number > u32::from(u16::MAX) {
+            return Err(Code::OutOfMemory);
+        }
         self.next_context += 1;
         self.contexts.insert(number, Context::new(self.settings.clone(), self.journal.clone()));
-        Handle { kind: Kind::Context, context: number, serial: 0 }.to_raw()
+        Ok(Handle { kind: Kind::Context, context: number, serial: 0 }.to_raw())
     }
 
     pub fn destroy_context(&mut self, raw: u64) -> Result {
@@ -138,13 +143,16 @@ impl Driver {
         Ok(())
     }
 
-    pub fn retain_primary(&mut self) -> u64 {
+    pub fn retain_primary(&mut self) -> Result<u64> {
         let (number, count) = match self.primary {
             Some(primary) => primary,
-            None => (Handle::from_raw(self.create_context(), Kind::Context).map_or(0, |handle| handle.context), 0),
+            None => {
+                let raw = self.create_context()?;
+                (Handle::from_raw(raw, Kind::Context).ok_or(Code::InvalidContext)?.context, 0)
+            }
         };
         self.primary = Some((number, count + 1));
-        Handle { kind: Kind::Context, context: number, serial: 0 }.to_raw()
+        Ok(Handle { kind: Kind::Context, context: number, serial: 0 }.to_raw())
     }
 
     pub fn release_primary(&mut self) -> Result {

@@ -101,7 +101,8 @@ fn attributes_and_occupancy() {
 fn images_that_cannot_run_are_refused() {
     let old = [("CUDA_EMU_PTX", "7.4")];
     let newer = KERNELS.replace("sm_75", "sm_90");
-    let cases: [(&[(&str, &str)], Ptx, CUresult, &str); 6] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], Ptx, CUresult, &'a str);
+    let cases: [Case<'_>; 6] = [
         (&[], Ptx::from_binary(b"\x7FELF\x02\x01\x01\0".to_vec()), CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU, "machine code"),
         (&[], Ptx::from_src("no ptx"), CUresult::CUDA_ERROR_INVALID_PTX, ""),
         (&[], Ptx::from_src(KERNELS.replace("mul.wide", "mul.wild")), CUresult::CUDA_ERROR_INVALID_PTX, "mul.wild"),

@@ -17,7 +17,7 @@ fn create(driver: &mut Driver, out: Out<u64>, device: c_int) -> Result {
     if device != 0 {
         return Err(Code::InvalidDevice);
     }
-    let context = driver.create_context();
+    let context = driver.create_context()?;
     set_current_raw(context);
     out.put(context)
 }

@@ -85,7 +85,7 @@ driver_calls! {
     /// Keeps the primary context of the device, and makes it if need be.
     fn cuDevicePrimaryCtxRetain(context: Out<u64>, device: c_int) |driver| {
         only(device)?;
-        context.put(driver.retain_primary())
+        context.put(driver.retain_primary()?)
     }
 
     /// Lets go of the primary context; the last one to do so ends it.

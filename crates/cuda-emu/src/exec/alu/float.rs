@@ -20,7 +20,9 @@ fn flush_if(value: f32, flags: u32) -> f32 {
 
 #[inline(always)]
 fn canonical(value: f32) -> f32 {
-    if value.is_nan() { NAN } else { value }
+    // On bits: a compiler may take one NaN for another in floating-point code.
+    let bits = value.to_bits();
+    f32::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { NAN.to_bits() } else { bits })
 }
 
 #[inline(always)]

@@ -31,7 +31,7 @@ fn the_engine_finds_the_same_on_either_device() {
     let (cuda, cpu) = (engine(Device::Cuda(0)), engine(Device::Cpu));
     assert!(cuda.device().starts_with("cuda:0 (") && cuda.device().ends_with(", f16)"), "{}", cuda.device());
     assert!(cpu.device().starts_with("cpu ("), "{}", cpu.device());
-    let pictures = [picture("picnic.jpg"), picture("market.jpg"), picture("picnic.jpg")];
+    let pictures = [picture("meadow.jpg"), picture("pavement.jpg"), picture("gravel.jpg")];
     for request in [Request::top(2), Request::classes(["3", "7"]), Request::top(0)] {
         let (found, want) = (cuda.explain(&pictures, &request).unwrap(), cpu.explain(&pictures, &request).unwrap());
         assert_eq!(found.len(), 3);

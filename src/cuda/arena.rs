@@ -136,6 +136,15 @@ impl Arena {
         Ok(values)
     }
 
+    /// Frees the memory under every user's feet.
+    #[cfg(test)]
+    pub(super) fn take_memory_away(&self) {
+        self.stream.synchronize().unwrap();
+        // SAFETY: none: it is the fault that a test is about.
+        #[allow(unsafe_code)]
+        unsafe { result::free_sync(self.address) }.unwrap();
+    }
+
     /// Fills a part with bytes of ones, which are no number: what a kernel forgets to write shows.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Barriers, divergence, launch limits and faults.
 
+#![allow(clippy::precedence, clippy::type_complexity, reason = "formulas and tables as the manual writes them")]
+
 mod common;
 
 use common::{Arg, Host};
@@ -46,7 +48,11 @@ fn each_sin_is_named() {
     let cases: [(&str, FindingKind, Option<Fault>); 12] = [
         ("setp.lt.u32 %p1, %r0, 5; @%p1 bra A; bar.sync 0; A:", FindingKind::DivergentBarrier, Some(Fault::LaunchFailed)),
         ("setp.lt.u32 %p1, %r0, 32; @%p1 bra A; bar.sync 0; ret; A: bar.sync 1;", FindingKind::Deadlock, Some(Fault::Timeout)),
-        ("setp.lt.u32 %p1, %r0, 32; @%p1 bra A; bar.sync 0, 64; ret; A: bar.sync 0;", FindingKind::BarrierMismatch, Some(Fault::LaunchFailed)),
+        (
+            "setp.lt.u32 %p1, %r0, 32; @%p1 bra A; bar.sync 0, 64; ret; A: bar.sync 0;",
+            FindingKind::BarrierMismatch,
+            Some(Fault::LaunchFailed),
+        ),
         ("bar.sync 0, 40;", FindingKind::BarrierMismatch, Some(Fault::LaunchFailed)),
         ("bar.sync 16;", FindingKind::BarrierMismatch, Some(Fault::LaunchFailed)),
         ("setp.gt.u32 %p1, %r0, 50; @%p1 ret; bar.sync 0;", FindingKind::ExitBeforeBarrier, None),
@@ -73,9 +79,19 @@ fn launches_that_break_a_limit_do_not_start() {
     let ptx = kernel("").replace("k_0)\n{", "k_0)\n.maxntid 64, 1, 1\n{");
     let host = Host::new(&ptx);
     let arg = || [Arg::U64(0)];
-    for (grid, block, shared) in [([0, 1, 1], [1, 1, 1], 0), ([1, 1, 1], [1, 1, 65], 0), ([1, 1, 1], [96, 1, 1], 0), ([1, 70_000, 1], [1, 1, 1], 0), ([1, 1, 1], [1, 1, 1], 1 << 20)] {
+    for (grid, block, shared) in [
+        ([0, 1, 1], [1, 1, 1], 0),
+        ([1, 1, 1], [1, 1, 65], 0),
+        ([1, 1, 1], [96, 1, 1], 0),
+        ([1, 70_000, 1], [1, 1, 1], 0),
+        ([1, 1, 1], [1, 1, 1], 1 << 20),
+    ] {
         let outcome = host.launch("k", grid, block, shared, &arg());
-        assert_eq!((outcome.findings[0].kind, outcome.fault), (FindingKind::InvalidLaunch, Some(Fault::InvalidLaunch)), "{grid:?} {block:?} {shared}");
+        assert_eq!(
+            (outcome.findings[0].kind, outcome.fault),
+            (FindingKind::InvalidLaunch, Some(Fault::InvalidLaunch)),
+            "{grid:?} {block:?} {shared}"
+        );
     }
     assert_eq!(host.launch("k", [1, 1, 1], [1, 1, 1], 0, &[]).fault, Some(Fault::InvalidLaunch));
     assert_eq!(host.launch("k", [1, 1, 1], [64, 1, 1], 0, &arg()).fault, None);
@@ -83,7 +99,19 @@ fn launches_that_break_a_limit_do_not_start() {
 
 #[test]
 fn special_registers() {
-    let names = ["%tid.x", "%tid.y", "%tid.z", "%ntid.y", "%ctaid.y", "%nctaid.x", "%laneid", "%warpid", "%nwarpid", "%lanemask_lt", "%lanemask_ge"];
+    let names = [
+        "%tid.x",
+        "%tid.y",
+        "%tid.z",
+        "%ntid.y",
+        "%ctaid.y",
+        "%nctaid.x",
+        "%laneid",
+        "%warpid",
+        "%nwarpid",
+        "%lanemask_lt",
+        "%lanemask_ge",
+    ];
     for (i, name) in names.iter().enumerate() {
         let code = format!(
             "mov.u32 %r2, %tid.y; mov.u32 %r3, %ntid.x; mad.lo.u32 %r0, %r2, %r3, %r0; mov.u32 %r2, %tid.z; mul.lo.u32 %r2, %r2, 20; add.u32 %r0, %r0, %r2;\n\

@@ -1,5 +1,12 @@
 //! Floating-point instructions: exact sums of integers scaled by powers of two, rounded by hand, are the reference.
 
+#![allow(
+    clippy::precedence,
+    clippy::type_complexity,
+    clippy::double_comparisons,
+    reason = "formulas and tables as the manual writes them"
+)]
+
 mod common;
 
 use common::form::Reg::{H, L, P, W};
@@ -129,7 +136,9 @@ fn f32_in_all_rounding_modes() {
             encode(sum(product(d(v[0]), d(v[1])), d(v[2])))
         });
         // Quotient, reciprocal and root with so many more bits that one step decides.
-        check(&format!("div.{name}.f32 {{d}}, {{a}}, {{b}};"), &[W, W], W, &rows, |v| F32.encode(quotient(d(v[0]), d(v[1])), mode));
+        check(&format!("div.{name}.f32 {{d}}, {{a}}, {{b}};"), &[W, W], W, &rows, |v| {
+            F32.encode(quotient(d(v[0]), d(v[1])), mode)
+        });
         check(&format!("rcp.{name}.f32 {{d}}, {{a}};"), &[W], W, &combinations(&singles(), 1), |v| {
             F32.encode(quotient(Exact { number: 1, scale: 0 }, d(v[0])), mode)
         });
@@ -196,7 +205,8 @@ fn f32_limits_and_flags() {
 
 #[test]
 fn approximate_functions() {
-    let values: Vec<u64> = (1..200).map(|i| u64::from((i as f32 * 0.173 - 17.0).to_bits())).chain([0, 0x7f80_0000, 0x3f80_0000]).collect();
+    let values: Vec<u64> =
+        (1..200).map(|i| u64::from((i as f32 * 0.173 - 17.0).to_bits())).chain([0, 0x7f80_0000, 0x3f80_0000]).collect();
     let rows = combinations(&values, 1);
     let functions: [(&str, fn(f64) -> f64); 8] = [
         ("rcp.approx", |x| 1.0 / x),
@@ -212,14 +222,18 @@ fn approximate_functions() {
         for (row, got) in rows.iter().zip(results(&format!("{name}.f32 {{d}}, {{a}};"), &[W], W, &rows)) {
             let (x, got) = (f32::from_bits(row[0] as u32), f32::from_bits(got as u32));
             let want = function(f64::from(x)) as f32;
-            assert!(got == want || got.is_nan() && want.is_nan() || (got - want).abs() <= want.abs() * 3e-7, "{name}({x}) = {got}, not {want}");
+            assert!(
+                got == want || got.is_nan() && want.is_nan() || (got - want).abs() <= want.abs() * 3e-7,
+                "{name}({x}) = {got}, not {want}"
+            );
         }
     }
 }
 
 #[test]
 fn f64_arithmetic() {
-    let values: Vec<u64> = [0.0f64, -0.0, 1.0, -1.5, 1e300, 1e-310, f64::INFINITY, 0.1, f64::MAX].iter().map(|v| v.to_bits()).collect();
+    let values: Vec<u64> =
+        [0.0f64, -0.0, 1.0, -1.5, 1e300, 1e-310, f64::INFINITY, 0.1, f64::MAX].iter().map(|v| v.to_bits()).collect();
     let rows = combinations(&values, 2);
     type Op = fn(f64, f64) -> f64;
     let operations: [(&str, Op); 4] =
@@ -233,7 +247,9 @@ fn f64_arithmetic() {
     let x = 1.0 + f64::EPSILON;
     let row = [vec![x.to_bits(), x.to_bits(), (-1.0f64).to_bits()]];
     // (1 + e)^2 - 1 = 2e + e^2, which one rounding keeps.
-    check("fma.rn.f64 {d}, {a}, {b}, {c};", &[L, L, L], L, &row, |_| (2.0 * f64::EPSILON + f64::EPSILON * f64::EPSILON).to_bits());
+    check("fma.rn.f64 {d}, {a}, {b}, {c};", &[L, L, L], L, &row, |_| {
+        (2.0 * f64::EPSILON + f64::EPSILON * f64::EPSILON).to_bits()
+    });
     check("sqrt.rn.f64 {d}, {a};", &[L], L, &[vec![2f64.to_bits()]], |_| 2f64.sqrt().to_bits());
     check("rcp.rn.f64 {d}, {a};", &[L], L, &[vec![3f64.to_bits()]], |_| (1.0f64 / 3.0).to_bits());
     check("neg.f64 {d}, {a};", &[L], L, &[vec![0]], |_| 1 << 63);
@@ -252,7 +268,8 @@ fn halves(format: Format) -> Vec<u64> {
 fn halves_round_once() {
     for (kind, format) in [("f16", F16), ("bf16", BF16)] {
         // bf16 spans too many exponents for exact sums of all pairs: keep to the middle.
-        let values: Vec<u64> = if kind == "bf16" { (0x3c00..0x4300u64).step_by(61).flat_map(|v| [v, v | 0x8000]).collect() } else { halves(format) };
+        let values: Vec<u64> =
+            if kind == "bf16" { (0x3c00..0x4300u64).step_by(61).flat_map(|v| [v, v | 0x8000]).collect() } else { halves(format) };
         let rows = combinations(&values, 2);
         let d = |v: u64| format.decode(v);
         // A zero product keeps the sign of its factors.
@@ -261,15 +278,19 @@ fn halves_round_once() {
             let s = sum(d(v[0]), d(v[1]));
             if s.number == 0 && v[0] & v[1] & 0x8000 != 0 { 0x8000 } else { format.encode(s, Mode::Nearest) }
         });
-        check(&format!("mul.rn.{kind} {{d}}, {{a}}, {{b}};"), &[H, H], H, &rows, |v| format.encode(product(d(v[0]), d(v[1])), Mode::Nearest) | zero(v));
-        let triples: Vec<Vec<u64>> = rows.iter().enumerate().map(|(i, r)| vec![r[0], r[1], values[i * 7 % values.len()]]).collect();
+        check(&format!("mul.rn.{kind} {{d}}, {{a}}, {{b}};"), &[H, H], H, &rows, |v| {
+            format.encode(product(d(v[0]), d(v[1])), Mode::Nearest) | zero(v)
+        });
+        let triples: Vec<Vec<u64>> =
+            rows.iter().enumerate().map(|(i, r)| vec![r[0], r[1], values[i * 7 % values.len()]]).collect();
         check(&format!("fma.rn.{kind} {{d}}, {{a}}, {{b}}, {{c}};"), &[H, H, H], H, &triples, |v| {
             let s = sum(product(d(v[0]), d(v[1])), d(v[2]));
             let both_negative = zero(v) & v[2] & 0x8000;
             if s.number == 0 { both_negative } else { format.encode(s, Mode::Nearest) }
         });
         // Pairs do the same on both halves.
-        let pairs: Vec<Vec<u64>> = triples.iter().zip(triples.iter().rev()).map(|(a, b)| (0..3).map(|i| a[i] | b[i] << 16).collect()).collect();
+        let pairs: Vec<Vec<u64>> =
+            triples.iter().zip(triples.iter().rev()).map(|(a, b)| (0..3).map(|i| a[i] | b[i] << 16).collect()).collect();
         check(&format!("fma.rn.{kind}x2 {{d}}, {{a}}, {{b}}, {{c}};"), &[W, W, W], W, &pairs, |v| {
             let part = |shift: u32| {
                 let [a, b, c] = [0, 1, 2].map(|i| v[i] >> shift & 0xffff);
@@ -329,18 +350,25 @@ fn conversions_between_floats() {
         }
     }
     for (name, mode) in MODES {
-        let signed = |v: u64, format: Format| format.encode(F32.decode(v), mode) | if v << 1 & 0xffff_ffff == 0 { v >> 16 & 0x8000 } else { 0 };
+        let signed = |v: u64, format: Format| {
+            format.encode(F32.decode(v), mode) | if v << 1 & 0xffff_ffff == 0 { v >> 16 & 0x8000 } else { 0 }
+        };
         // A negative value that rounds to zero keeps its sign: encode does that.
         check(&format!("cvt.{name}.f16.f32 {{d}}, {{a}};"), &[W], H, &rows, |v| signed(v[0], F16));
         if matches!(mode, Mode::Nearest | Mode::Zero) {
             check(&format!("cvt.{name}.bf16.f32 {{d}}, {{a}};"), &[W], H, &rows, |v| signed(v[0], BF16));
         }
-        check(&format!("cvt.{name}.f32.f64 {{d}}, {{a}};"), &[L], W, &[vec![0.1f64.to_bits()], vec![(-1e-40f64).to_bits()]], |v| {
-            F32.encode(Format { exponent: 11, fraction: 52 }.decode(v[0]), mode)
-        });
+        check(
+            &format!("cvt.{name}.f32.f64 {{d}}, {{a}};"),
+            &[L],
+            W,
+            &[vec![0.1f64.to_bits()], vec![(-1e-40f64).to_bits()]],
+            |v| F32.encode(Format { exponent: 11, fraction: 52 }.decode(v[0]), mode),
+        );
     }
     let pairs: Vec<Vec<u64>> = rows.iter().zip(rows.iter().rev()).map(|(a, b)| vec![a[0], b[0]]).collect();
-    let near = |v: u64, f: Format| f.encode(F32.decode(v), Mode::Nearest) | if v << 1 & 0xffff_ffff == 0 { v >> 16 & 0x8000 } else { 0 };
+    let near =
+        |v: u64, f: Format| f.encode(F32.decode(v), Mode::Nearest) | if v << 1 & 0xffff_ffff == 0 { v >> 16 & 0x8000 } else { 0 };
     check("cvt.rn.f16x2.f32 {d}, {a}, {b};", &[W, W], W, &pairs, |v| near(v[0], F16) << 16 | near(v[1], F16));
     check("cvt.rn.bf16x2.f32 {d}, {a}, {b};", &[W, W], W, &pairs, |v| near(v[0], BF16) << 16 | near(v[1], BF16));
     check("cvt.rn.relu.f16x2.f32 {d}, {a}, {b};", &[W, W], W, &pairs, |v| {
@@ -360,15 +388,43 @@ fn conversions_between_floats() {
 
 #[test]
 fn conversions_with_integers() {
-    let floats = [0.0f32, -0.0, 0.5, 1.5, 2.5, -0.5, -1.5, -2.7, 3.2, 127.6, 255.5, 32_767.9, 2e9, 3e9, -3e9, 5e9, 1e19, 2e19, -1e19, f32::INFINITY];
+    let floats = [
+        0.0f32,
+        -0.0,
+        0.5,
+        1.5,
+        2.5,
+        -0.5,
+        -1.5,
+        -2.7,
+        3.2,
+        127.6,
+        255.5,
+        32_767.9,
+        2e9,
+        3e9,
+        -3e9,
+        5e9,
+        1e19,
+        2e19,
+        -1e19,
+        f32::INFINITY,
+    ];
     let rows: Vec<Vec<u64>> = floats.iter().map(|v| vec![u64::from(v.to_bits())]).collect();
     let modes: [(&str, fn(f64) -> f64); 4] =
         [("rni", f64::round_ties_even), ("rzi", f64::trunc), ("rmi", f64::floor), ("rpi", f64::ceil)];
     for (name, round) in modes {
         for (kind, bits) in [("u8", 8), ("s8", 8), ("u16", 16), ("s16", 16), ("u32", 32), ("s32", 32), ("u64", 64), ("s64", 64)] {
-            let d = if bits <= 16 { H } else if bits == 32 { W } else { L };
+            let d = if bits <= 16 {
+                H
+            } else if bits == 32 {
+                W
+            } else {
+                L
+            };
             let signed = kind.starts_with('s');
-            let (least, most) = if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
+            let (least, most) =
+                if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
             check(&format!("cvt.{name}.{kind}.f32 {{d}}, {{a}};"), &[W], d, &rows, |v| {
                 let value = round(f64::from(f32::from_bits(v[0] as u32)));
                 let clamped = (value as i128).clamp(least, most) as u64;
@@ -384,7 +440,8 @@ fn conversions_with_integers() {
     check("cvt.rzi.s64.f32 {d}, {a};", &[W], L, &nan, |_| 1 << 63);
     check("cvt.rzi.s32.f64 {d}, {a};", &[L], W, &[vec![f64::NAN.to_bits()]], |_| 0x8000_0000);
     check("cvt.rni.s32.f64 {d}, {a};", &[L], W, &[vec![(-2.5f64).to_bits()]], |_| (-2i32) as u32 as u64);
-    let integers: Vec<Vec<u64>> = [0u64, 1, 16_777_217, 0x7fff_ffff, 0xffff_ffff, 33_554_435, 0xffff_ff7f].iter().map(|&v| vec![v]).collect();
+    let integers: Vec<Vec<u64>> =
+        [0u64, 1, 16_777_217, 0x7fff_ffff, 0xffff_ffff, 33_554_435, 0xffff_ff7f].iter().map(|&v| vec![v]).collect();
     for (name, mode) in MODES {
         check(&format!("cvt.{name}.f32.s32 {{d}}, {{a}};"), &[W], W, &integers, |v| {
             F32.encode(Exact { number: i128::from(v[0] as i32), scale: 0 }, mode)
@@ -394,7 +451,9 @@ fn conversions_with_integers() {
         });
     }
     let longs: Vec<Vec<u64>> = [0u64, u64::MAX, 1 << 63, (1 << 40) + 1, 0x7fff_ffff_ffff_fbff].iter().map(|&v| vec![v]).collect();
-    check("cvt.rn.f32.u64 {d}, {a};", &[L], W, &longs, |v| F32.encode(Exact { number: i128::from(v[0]), scale: 0 }, Mode::Nearest));
+    check("cvt.rn.f32.u64 {d}, {a};", &[L], W, &longs, |v| {
+        F32.encode(Exact { number: i128::from(v[0]), scale: 0 }, Mode::Nearest)
+    });
     check("cvt.rn.f64.s64 {d}, {a};", &[L], L, &longs, |v| {
         Format { exponent: 11, fraction: 52 }.encode(Exact { number: i128::from(v[0] as i64), scale: 0 }, Mode::Nearest)
     });
@@ -435,7 +494,8 @@ fn ordered_and_unordered_comparisons() {
             let value = |h: u64| f32::from_bits(values[halves.iter().position(|&x| x == h).unwrap()] as u32);
             u64::from(want(value(v[0]), value(v[1])))
         });
-        let doubles: Vec<Vec<u64>> = rows.iter().map(|r| r.iter().map(|&v| f64::from(f32::from_bits(v as u32)).to_bits()).collect()).collect();
+        let doubles: Vec<Vec<u64>> =
+            rows.iter().map(|r| r.iter().map(|&v| f64::from(f32::from_bits(v as u32)).to_bits()).collect()).collect();
         check(&format!("setp.{name}.f64 {{d}}, {{a}}, {{b}};"), &[L, L], P, &doubles, |v| {
             u64::from(want(f64::from_bits(v[0]) as f32, f64::from_bits(v[1]) as f32))
         });

@@ -1,5 +1,7 @@
 //! Integer, logical and conversion instructions against `i128` arithmetic, on edge values.
 
+#![allow(clippy::precedence, clippy::type_complexity, reason = "formulas and tables as the manual writes them")]
+
 mod common;
 
 use common::form::Reg::{H, L, P, W};

@@ -1,5 +1,7 @@
 //! Whole kernels, compiled by NVRTC from the `.cu` beside each `.ptx`, against plain loops.
 
+#![allow(clippy::precedence, clippy::type_complexity, reason = "formulas and tables as the manual writes them")]
+
 mod common;
 
 use common::{Arg, Host, Random};

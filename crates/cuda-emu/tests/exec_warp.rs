@@ -1,5 +1,7 @@
 //! Warp-wide, matrix, asynchronous-copy and atomic instructions against formulas from the PTX manual.
 
+#![allow(clippy::precedence, clippy::type_complexity, reason = "formulas and tables as the manual writes them")]
+
 mod common;
 
 use common::{Arg, Host, Random};
@@ -35,30 +37,31 @@ fn shuffles() {
     for width in [32i32, 16, 8] {
         let segment = ((32 - width) as u32) << 8;
         for n in [0i32, 1, 3, 7, 16, 31] {
-            for lane in 0..1 {
-                let _ = lane;
-                let first = |lane: i32| lane / width * width;
-                let cases: [(&str, u32, Box<dyn Fn(i32) -> i32>); 4] = [
-                    ("up", segment, Box::new(move |l| l - n)),
-                    ("down", segment | 31, Box::new(move |l| l + n)),
-                    ("bfly", segment | 31, Box::new(move |l| l ^ n)),
-                    ("idx", segment | 31, Box::new(move |l| first(l) + n % width)),
-                ];
-                for (mode, control, source) in cases {
-                    let code = format!("shfl.sync.{mode}.b32 %r2|%p1, %r1, {n}, {control}, -1;");
-                    let got = run_warp(&code, &x);
-                    let flags = run_warp(&format!("{code} selp.u32 %r2, 1, 0, %p1;"), &x);
-                    for lane in 0..32 {
-                        let from = source(lane);
-                        let inside = match mode {
-                            "up" => from >= first(lane),
-                            // A butterfly may reach down into earlier segments, not up into later ones.
-                            "bfly" | "down" => from < first(lane) + width,
-                            _ => true,
-                        };
-                        let want = if inside { x[from as usize] } else { x[lane as usize] };
-                        assert_eq!((got[lane as usize], flags[lane as usize]), (want, u32::from(inside)), "{mode} {n} of {width}, lane {lane}");
-                    }
+            let first = |lane: i32| lane / width * width;
+            let cases: [(&str, u32, Box<dyn Fn(i32) -> i32>); 4] = [
+                ("up", segment, Box::new(move |l| l - n)),
+                ("down", segment | 31, Box::new(move |l| l + n)),
+                ("bfly", segment | 31, Box::new(move |l| l ^ n)),
+                ("idx", segment | 31, Box::new(move |l| first(l) + n % width)),
+            ];
+            for (mode, control, source) in cases {
+                let code = format!("shfl.sync.{mode}.b32 %r2|%p1, %r1, {n}, {control}, -1;");
+                let got = run_warp(&code, &x);
+                let flags = run_warp(&format!("{code} selp.u32 %r2, 1, 0, %p1;"), &x);
+                for lane in 0..32 {
+                    let from = source(lane);
+                    let inside = match mode {
+                        "up" => from >= first(lane),
+                        // A butterfly may reach down into earlier segments, not up into later ones.
+                        "bfly" | "down" => from < first(lane) + width,
+                        _ => true,
+                    };
+                    let want = if inside { x[from as usize] } else { x[lane as usize] };
+                    assert_eq!(
+                        (got[lane as usize], flags[lane as usize]),
+                        (want, u32::from(inside)),
+                        "{mode} {n} of {width}, lane {lane}"
+                    );
                 }
             }
         }
@@ -73,7 +76,11 @@ fn votes_matches_and_reductions() {
     assert_eq!(run_warp(&format!("{parity} vote.sync.ballot.b32 %r2, %p1, -1;"), &x), [odd; 32]);
     assert_eq!(run_warp(&format!("{parity} vote.sync.ballot.b32 %r2, !%p1, -1;"), &x), [!odd; 32]);
     for (mode, want) in [("any", 1), ("all", 0), ("uni", 0)] {
-        assert_eq!(run_warp(&format!("{parity} vote.sync.{mode}.pred %p2, %p1, -1; selp.u32 %r2, 1, 0, %p2;"), &x), [want; 32], "{mode}");
+        assert_eq!(
+            run_warp(&format!("{parity} vote.sync.{mode}.pred %p2, %p1, -1; selp.u32 %r2, 1, 0, %p2;"), &x),
+            [want; 32],
+            "{mode}"
+        );
     }
     let groups: Vec<u32> = (0..32).map(|i| i % 5).collect();
     let want: Vec<u32> = (0..32).map(|i| (0..32).filter(|j| j % 5 == i % 5).map(|j| 1 << j).sum()).collect();
@@ -96,13 +103,15 @@ fn votes_matches_and_reductions() {
         assert_eq!(run_warp(&format!("redux.sync.{kind} %r2, %r1, -1;"), &x), [want; 32], "{kind}");
     }
     // In a diverged part only its lanes are active.
-    let got = run_warp("setp.lt.u32 %p1, %r0, 12; @%p1 bra LOW; activemask.b32 %r2; bra.uni MEET; LOW: activemask.b32 %r2; MEET:", &x);
+    let got =
+        run_warp("setp.lt.u32 %p1, %r0, 12; @%p1 bra LOW; activemask.b32 %r2; bra.uni MEET; LOW: activemask.b32 %r2; MEET:", &x);
     assert_eq!(got, [[0xfff; 12].as_slice(), &[0xffff_f000; 20]].concat());
 }
 
 #[test]
 fn member_masks_must_fit() {
-    for code in ["shfl.sync.idx.b32 %r2, %r1, 0, 31, 0xffff;", "setp.lt.u32 %p1, %r0, 4; @%p1 vote.sync.ballot.b32 %r2, %p1, -1;"] {
+    for code in ["shfl.sync.idx.b32 %r2, %r1, 0, 31, 0xffff;", "setp.lt.u32 %p1, %r0, 4; @%p1 vote.sync.ballot.b32 %r2, %p1, -1;"]
+    {
         let host = Host::new(&warp_kernel(code));
         let args = [Arg::U64(host.u32s(&words())), Arg::U64(host.empty(128))];
         let outcome = host.launch("k", [1, 1, 1], [32, 1, 1], 0, &args);
@@ -115,7 +124,13 @@ fn matrix_loads() {
     let x: Vec<u32> = (0..32).map(|i| i | 0x100 + i << 16).collect();
     // Lane l fills 16 bytes of row l with its number and a column number.
     let fill: String = (0..4)
-        .map(|w| format!("mul.lo.u32 %r4, %r0, 8; add.u32 %r4, %r4, {}; add.u32 %r5, %r4, 1; shl.b32 %r5, %r5, 16; or.b32 %r{}, %r4, %r5;", 2 * w, 10 + w))
+        .map(|w| {
+            format!(
+                "mul.lo.u32 %r4, %r0, 8; add.u32 %r4, %r4, {}; add.u32 %r5, %r4, 1; shl.b32 %r5, %r5, 16; or.b32 %r{}, %r4, %r5;",
+                2 * w,
+                10 + w
+            )
+        })
         .collect();
     let prologue = format!(
         "{fill} mov.u32 %r6, tile; shl.b32 %r7, %r0, 4; add.u32 %r6, %r6, %r7; st.shared.v4.b32 [%r6], {{%r10, %r11, %r12, %r13}}; bar.warp.sync -1;"
@@ -154,7 +169,16 @@ fn encode(kind: &str, v: i64) -> u32 {
 
 #[test]
 fn matrix_products() {
-    let shapes = [("f16", 8, "f32"), ("f16", 16, "f32"), ("f16", 8, "f16"), ("f16", 16, "f16"), ("bf16", 8, "f32"), ("bf16", 16, "f32"), ("tf32", 4, "f32"), ("tf32", 8, "f32")];
+    let shapes = [
+        ("f16", 8, "f32"),
+        ("f16", 16, "f32"),
+        ("f16", 8, "f16"),
+        ("f16", 16, "f16"),
+        ("bf16", 8, "f32"),
+        ("bf16", 16, "f32"),
+        ("tf32", 4, "f32"),
+        ("tf32", 8, "f32"),
+    ];
     for (kind, k, sum) in shapes {
         for rounding in [MmaRounding::Sequential, MmaRounding::Block8Truncate] {
             let mut random = Random(k as u64);
@@ -177,24 +201,30 @@ fn matrix_products() {
             };
             let c_at = |lane: usize, i: usize| (lane / 4 + 8 * (i / 2), lane % 4 * 2 + i % 2);
             let mut input = vec![0u32; 32 * 16];
-            let word = |elements: &[u32]| elements.iter().rev().fold(0u32, |w, &e| (if elements.len() == 2 { w << 16 } else { 0 }) | e);
+            let word =
+                |elements: &[u32]| elements.iter().rev().fold(0u32, |w, &e| (if elements.len() == 2 { w << 16 } else { 0 }) | e);
             for lane in 0..32 {
                 let mut put = |slot: usize, value: u32| input[lane * 16 + slot] = value;
                 for w in 0..a_words {
-                    let parts: Vec<u32> = (0..per_word).map(|e| a_at(lane, w * per_word + e)).map(|(r, col)| encode(kind, a[r][col])).collect();
+                    let parts: Vec<u32> =
+                        (0..per_word).map(|e| a_at(lane, w * per_word + e)).map(|(r, col)| encode(kind, a[r][col])).collect();
                     put(w, word(&parts));
                 }
                 for w in 0..a_words / 2 {
-                    let parts: Vec<u32> = (0..per_word).map(|e| b_at(lane, w * per_word + e)).map(|(r, col)| encode(kind, b[r][col])).collect();
+                    let parts: Vec<u32> =
+                        (0..per_word).map(|e| b_at(lane, w * per_word + e)).map(|(r, col)| encode(kind, b[r][col])).collect();
                     put(4 + w, word(&parts));
                 }
                 let per_sum = 4 / c_words;
                 for w in 0..c_words {
-                    let parts: Vec<u32> = (0..per_sum).map(|e| c_at(lane, w * per_sum + e)).map(|(r, col)| encode(sum, c[r][col])).collect();
+                    let parts: Vec<u32> =
+                        (0..per_sum).map(|e| c_at(lane, w * per_sum + e)).map(|(r, col)| encode(sum, c[r][col])).collect();
                     put(8 + w, word(&parts));
                 }
             }
-            let list = |first: usize, count: usize| format!("{{{}}}", (first..first + count).map(|r| format!("%r{r}")).collect::<Vec<_>>().join(", "));
+            let list = |first: usize, count: usize| {
+                format!("{{{}}}", (first..first + count).map(|r| format!("%r{r}")).collect::<Vec<_>>().join(", "))
+            };
             let loads: String = (0..12).map(|i| format!("ld.global.b32 %r{}, [%l4+{}];\n", 10 + i, 4 * i)).collect();
             let stores: String = (0..c_words).map(|i| format!("st.global.b32 [%l5+{}], %r{};\n", 4 * i, 30 + i)).collect();
             let ptx = format!(
@@ -202,7 +232,10 @@ fn matrix_products() {
                  .reg .b32 %r<40>; .reg .b64 %l<10>; ld.param.u64 %l1, [k_0]; ld.param.u64 %l2, [k_1]; mov.u32 %r0, %tid.x;\n\
                  mul.wide.u32 %l3, %r0, 64; add.s64 %l4, %l1, %l3; mul.wide.u32 %l3, %r0, 16; add.s64 %l5, %l2, %l3;\n{loads}\
                  mma.sync.aligned.m16n8k{k}.row.col.{sum}.{kind}.{kind}.{sum} {}, {}, {}, {};\n{stores}ret;\n}}\n",
-                list(30, c_words), list(10, a_words), list(14, a_words / 2), list(18, c_words)
+                list(30, c_words),
+                list(10, a_words),
+                list(14, a_words / 2),
+                list(18, c_words)
             );
             let mut host = Host::new(&ptx);
             host.options.mma_rounding = rounding;
@@ -224,7 +257,8 @@ fn matrix_products() {
 #[test]
 fn asynchronous_copies() {
     let x: Vec<u32> = (0..256).map(|i| i + 1).collect();
-    let prologue = "mov.u32 %r6, tile; shl.b32 %r7, %r0, 4; add.u32 %r6, %r6, %r7; mul.wide.u32 %l3, %r0, 12; add.s64 %l6, %l4, %l3;";
+    let prologue =
+        "mov.u32 %r6, tile; shl.b32 %r7, %r0, 4; add.u32 %r6, %r6, %r7; mul.wide.u32 %l3, %r0, 12; add.s64 %l6, %l4, %l3;";
     let wait = "cp.async.commit_group; cp.async.wait_group 0;";
     for checks in [true, false] {
         let run = |code: &str| {
@@ -237,13 +271,18 @@ fn asynchronous_copies() {
         // Word w of lane l is 4l + w + 1; a short source leaves zeros.
         for (size, words) in [("", 4), (", 0", 0), (", 8", 2), (", 16", 4)] {
             for w in 0..4 {
-                let code = format!("{prologue} cp.async.cg.shared.global [%r6], [%l6], 16{size}; {wait} ld.shared.u32 %r2, [%r6+{}];", 4 * w);
+                let code = format!(
+                    "{prologue} cp.async.cg.shared.global [%r6], [%l6], 16{size}; {wait} ld.shared.u32 %r2, [%r6+{}];",
+                    4 * w
+                );
                 let want: Vec<u32> = (0..32).map(|l| if w < words { 4 * l + w + 1 } else { 0 }).collect();
                 assert_eq!(run(&code), want, "source {size}, word {w}, checks {checks}");
             }
         }
         for bytes in [4, 8, 16] {
-            let code = format!("{prologue} cp.async.ca.shared.global.L2::128B [%r6], [%l6], {bytes}; cp.async.wait_all; ld.shared.u32 %r2, [%r6];");
+            let code = format!(
+                "{prologue} cp.async.ca.shared.global.L2::128B [%r6], [%l6], {bytes}; cp.async.wait_all; ld.shared.u32 %r2, [%r6];"
+            );
             assert_eq!(run(&code), (0..32).map(|l| 4 * l + 1).collect::<Vec<_>>());
         }
         // Two groups: with one still allowed in flight, the first has landed.
@@ -254,7 +293,9 @@ fn asynchronous_copies() {
         assert_eq!(run(&code), (0..32).map(|l| 4 * l + 1).collect::<Vec<_>>());
     }
     // Data does not move before the wait, and that is reported.
-    let code = format!("{prologue} cp.async.ca.shared.global [%r6], [%l6], 4; cp.async.commit_group; ld.shared.u32 %r2, [%r6]; cp.async.wait_all;");
+    let code = format!(
+        "{prologue} cp.async.ca.shared.global [%r6], [%l6], 4; cp.async.commit_group; ld.shared.u32 %r2, [%r6]; cp.async.wait_all;"
+    );
     let mut host = Host::new(&warp_kernel(&code));
     let out = host.empty(128);
     let args = [Arg::U64(host.u32s(&x)), Arg::U64(out)];
@@ -284,10 +325,15 @@ fn atomics_in_both_memories() {
         ("dec.u32", 3, "mov.u32 %r3, 9;", 1),
     ];
     for (op, start, operand, want) in cases {
-        let setup = format!("mov.u32 %r4, {start}; setp.eq.u32 %p1, %r0, 0; @%p1 st.shared.u32 [tile], %r4; bar.warp.sync -1; {operand}");
-        let got = run_warp(&format!("{setup} atom.shared.{op} %r5, [tile], %r3; bar.warp.sync -1; ld.shared.u32 %r2, [tile];"), &words());
+        let setup =
+            format!("mov.u32 %r4, {start}; setp.eq.u32 %p1, %r0, 0; @%p1 st.shared.u32 [tile], %r4; bar.warp.sync -1; {operand}");
+        let got = run_warp(
+            &format!("{setup} atom.shared.{op} %r5, [tile], %r3; bar.warp.sync -1; ld.shared.u32 %r2, [tile];"),
+            &words(),
+        );
         assert_eq!(got, [want; 32], "shared {op}");
-        let got = run_warp(&format!("{setup} red.shared.{op} [tile], %r3; bar.warp.sync -1; ld.shared.u32 %r2, [tile];"), &words());
+        let got =
+            run_warp(&format!("{setup} red.shared.{op} [tile], %r3; bar.warp.sync -1; ld.shared.u32 %r2, [tile];"), &words());
         assert_eq!(got, [want; 32], "red {op}");
         let mut input = words();
         input[0] = start;

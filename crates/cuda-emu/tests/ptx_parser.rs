@@ -4,7 +4,9 @@ use cuda_emu::ptx::Module;
 use proptest::prelude::*;
 
 fn module(body: &str) -> String {
-    format!(".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k()\n{{\n.reg .pred %p<4>; .reg .b16 %h<4>; .reg .b32 %r<9>; .reg .b64 %l<9>;\n{body}\n}}\n")
+    format!(
+        ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k()\n{{\n.reg .pred %p<4>; .reg .b16 %h<4>; .reg .b32 %r<9>; .reg .b64 %l<9>;\n{body}\n}}\n"
+    )
 }
 
 #[test]
@@ -44,7 +46,10 @@ fn what_is_unknown_is_refused_with_its_line() {
         ("wgmma.fence.sync.aligned;", "wgmma.fence.sync.aligned"),
         ("cvt.f16.f32 %h1, %r1;", "cvt.f16.f32"),
         ("cvt.s32.f32 %r1, %r2;", "cvt.s32.f32"),
-        ("mma.sync.aligned.m16n8k16.row.row.f32.f16.f16.f32 %r1, %r1, %r1, %r1;", "mma.sync.aligned.m16n8k16.row.row.f32.f16.f16.f32"),
+        (
+            "mma.sync.aligned.m16n8k16.row.row.f32.f16.f16.f32 %r1, %r1, %r1, %r1;",
+            "mma.sync.aligned.m16n8k16.row.row.f32.f16.f16.f32",
+        ),
         ("cp.async.cg.shared.global [%r1], [%l1], 8;", "cp.async.cg.shared.global"),
         ("ld.global.v4.f64 {%l1, %l2, %l3, %l4}, [%l1];", "ld.global.v4.f64"),
         ("st.const.u32 [%l1], %r1;", "st.const.u32"),
@@ -65,7 +70,13 @@ fn what_is_unknown_is_refused_with_its_line() {
         let error = Module::parse(&module(body)).unwrap_err();
         assert_eq!((error.line, error.token.as_str()), (7, token), "{body}: {error}");
     }
-    for text in ["", "int main() {}", ".version 8.0\n.target sm_80\n.address_size 32\n", ".version 8.0\n.func f() { ret; }", ".version 8.0\n.frob\n"] {
+    for text in [
+        "",
+        "int main() {}",
+        ".version 8.0\n.target sm_80\n.address_size 32\n",
+        ".version 8.0\n.func f() { ret; }",
+        ".version 8.0\n.frob\n",
+    ] {
         Module::parse(text).unwrap_err();
     }
 }

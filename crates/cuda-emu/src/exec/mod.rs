@@ -3,6 +3,8 @@
 //! [`run`] executes a [`Launch`]. Blocks are spread over threads; within a block, one warp at a time runs to its next barrier. Lanes
 //! that part at a branch run one side after the other and meet again at the branch's immediate post-dominator.
 
+#![allow(clippy::needless_range_loop, reason = "a lane's number indexes several planes at once")]
+
 mod access;
 mod alu;
 mod atomic;

@@ -83,7 +83,7 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Token<'_>>, LoadError> {
             out.push(Token { kind: number(literal, line)?, line });
             at += length;
         } else if is_word(b) {
-            let length = rest.iter().position(|&c| !is_word(c)).unwrap_or(rest.len());
+            let length = word_length(rest);
             out.push(Token { kind: Kind::Word(text.get(at..at + length).unwrap_or_default()), line });
             at += length;
         } else if b.is_ascii_punctuation() {
@@ -95,6 +95,20 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Token<'_>>, LoadError> {
     }
     out.push(Token { kind: Kind::End, line });
     Ok(out)
+}
+
+/// Length of the word at the start of `rest`; modifiers such as `shared::cta` hold a double colon.
+fn word_length(rest: &[u8]) -> usize {
+    let mut length = 0;
+    loop {
+        if rest.get(length).is_some_and(|&c| is_word(c)) {
+            length += 1;
+        } else if rest[length..].starts_with(b"::") && rest.get(length + 2).is_some_and(|&c| is_word(c)) {
+            length += 2;
+        } else {
+            return length;
+        }
+    }
 }
 
 /// Length of the number at the start of `rest`; a decimal exponent may hold a sign.
@@ -154,12 +168,16 @@ mod tests {
     fn words_keep_dots_and_numbers_keep_bits() {
         use Kind::*;
         assert_eq!(
-            kinds("@!%p1 ld.global.f32 %f1, [%rd2+-16]; // note"),
+            kinds("@!%p1 ld.global.L2::128B.f32 %f1, [%rd2+-16]; // note"),
             [
                 Punct('@'),
                 Punct('!'),
                 Word("%p1"),
+<<<<<<< HEAD
                 Word("ld.global.f32"),
+=======
+                Word("ld.global.L2::128B.f32"),
+>>>>>>> emu
                 Word("%f1"),
                 Punct(','),
                 Punct('['),

@@ -48,12 +48,12 @@ pub(crate) fn integer_form(operation: &str, kind: &str) -> Option<Form> {
         "abs" => signed_unary!(|a| a.wrapping_abs()),
         "mul.lo" => signless!(|a, b| a.wrapping_mul(b)),
         "mul.hi" => match kind {
-            "u16" => alu!((a: u16, b: u16) -> u16 { (u32::from(a) * u32::from(b) >> 16) as u16 }),
-            "s16" => alu!((a: i16, b: i16) -> i16 { (i32::from(a) * i32::from(b) >> 16) as i16 }),
-            "u32" => alu!((a: u32, b: u32) -> u32 { (u64::from(a) * u64::from(b) >> 32) as u32 }),
-            "s32" => alu!((a: i32, b: i32) -> i32 { (i64::from(a) * i64::from(b) >> 32) as i32 }),
-            "u64" => alu!((a: u64, b: u64) -> u64 { (u128::from(a) * u128::from(b) >> 64) as u64 }),
-            "s64" => alu!((a: i64, b: i64) -> i64 { (i128::from(a) * i128::from(b) >> 64) as i64 }),
+            "u16" => alu!((a: u16, b: u16) -> u16 { ((u32::from(a) * u32::from(b)) >> 16) as u16 }),
+            "s16" => alu!((a: i16, b: i16) -> i16 { ((i32::from(a) * i32::from(b)) >> 16) as i16 }),
+            "u32" => alu!((a: u32, b: u32) -> u32 { ((u64::from(a) * u64::from(b)) >> 32) as u32 }),
+            "s32" => alu!((a: i32, b: i32) -> i32 { ((i64::from(a) * i64::from(b)) >> 32) as i32 }),
+            "u64" => alu!((a: u64, b: u64) -> u64 { ((u128::from(a) * u128::from(b)) >> 64) as u64 }),
+            "s64" => alu!((a: i64, b: i64) -> i64 { ((i128::from(a) * i128::from(b)) >> 64) as i64 }),
             _ => return None,
         },
         "mul.wide" => match kind {
@@ -75,10 +75,10 @@ pub(crate) fn integer_form(operation: &str, kind: &str) -> Option<Form> {
             _ => return None,
         },
         "mad.hi" => match kind {
-            "u32" => alu!((a: u32, b: u32, c: u32) -> u32 { ((u64::from(a) * u64::from(b) >> 32) as u32).wrapping_add(c) }),
-            "s32" => alu!((a: i32, b: i32, c: i32) -> i32 { ((i64::from(a) * i64::from(b) >> 32) as i32).wrapping_add(c) }),
-            "u64" => alu!((a: u64, b: u64, c: u64) -> u64 { ((u128::from(a) * u128::from(b) >> 64) as u64).wrapping_add(c) }),
-            "s64" => alu!((a: i64, b: i64, c: i64) -> i64 { ((i128::from(a) * i128::from(b) >> 64) as i64).wrapping_add(c) }),
+            "u32" => alu!((a: u32, b: u32, c: u32) -> u32 { (((u64::from(a) * u64::from(b)) >> 32) as u32).wrapping_add(c) }),
+            "s32" => alu!((a: i32, b: i32, c: i32) -> i32 { (((i64::from(a) * i64::from(b)) >> 32) as i32).wrapping_add(c) }),
+            "u64" => alu!((a: u64, b: u64, c: u64) -> u64 { (((u128::from(a) * u128::from(b)) >> 64) as u64).wrapping_add(c) }),
+            "s64" => alu!((a: i64, b: i64, c: i64) -> i64 { (((i128::from(a) * i128::from(b)) >> 64) as i64).wrapping_add(c) }),
             _ => return None,
         },
         "mad.wide" => match kind {

@@ -154,10 +154,13 @@ impl<'a> Decoder<'a> {
     fn source(&mut self, s: &Statement<'_>, operand: &Operand<'_>, slot: Slot) -> Result<u16, LoadError> {
         match (operand, slot) {
             (Operand::Reg(reg), _) if reg.slot == slot => Ok(reg.index),
-            (Operand::Int(value), Slot::Word) => match i64::try_from(*value as i64) {
-                Ok(v) if v >= i64::from(i32::MIN) && v <= i64::from(u32::MAX) => self.word(s, *value as u32),
-                _ => self.error(s, "constant does not fit 32 bits"),
-            },
+            (Operand::Int(value), Slot::Word) => {
+                let number = *value as i64;
+                if number < i64::from(i32::MIN) || number > i64::from(u32::MAX) {
+                    return self.error(s, "constant does not fit 32 bits");
+                }
+                self.word(s, *value as u32)
+            }
             (Operand::Int(value), Slot::Pred) => {
                 let plane = self.scratch(s, Slot::Pred)?;
                 self.planes.pred_constants.push((plane, *value != 0));

@@ -173,11 +173,7 @@ mod tests {
                 Punct('@'),
                 Punct('!'),
                 Word("%p1"),
-<<<<<<< HEAD
-                Word("ld.global.f32"),
-=======
                 Word("ld.global.L2::128B.f32"),
->>>>>>> emu
                 Word("%f1"),
                 Punct(','),
                 Punct('['),

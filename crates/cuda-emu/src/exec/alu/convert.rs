@@ -54,17 +54,10 @@ fn integer_to_integer(to: &str, from: &str, saturate: bool) -> Option<Form> {
     macro_rules! plain {
         ($d:ty) => {{
             macro_rules! source {
-<<<<<<< HEAD
-                        ($s:ty) => {
-                            alu!((a: $s) -> $d { a as $d })
-                        };
-                    }
-=======
                                 ($s:ty) => {
                                     alu!((a: $s) -> $d { a as $d })
                                 };
                             }
->>>>>>> emu
             with_integer!(from, source)
         }};
     }

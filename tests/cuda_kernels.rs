@@ -163,6 +163,9 @@ fn implicit_gemm(cases: &[Case]) {
     let device = Device::open();
     let tiles = Conv2dImplicitGemm::tiles(device.modules.capability());
     let kernels: Vec<_> = tiles.iter().map(|tile| Conv2dImplicitGemm::new(&device.modules, tile).unwrap()).collect();
+    for kernel in &kernels {
+        assert_eq!(kernel.name().contains("sm75"), device.modules.capability() < 80, "{}", kernel.name());
+    }
     for case in cases {
         let problem = Problem::new(case);
         for kernel in &kernels {
@@ -258,6 +261,48 @@ fn batch_norm_f32() {
 #[test]
 fn batch_norm_f16() {
     batch_norm::<f16>();
+}
+
+/// The layouts of shared memory are made for it, epilogues included; a device that only computes cannot tell.
+#[test]
+fn convolutions_have_no_bank_conflicts() {
+    if !common::cuda::software() {
+        return; // the counters are the software device's
+    }
+    implicit_gemm(&EVEN[4..8]);
+    direct(&EVEN[4..8]);
+    let report = common::cuda::install().take_report();
+    let launches = report["launches"].as_array().expect("a list of launches");
+    let convolutions = launches.iter().filter(|launch| launch["kernel"].as_str().is_some_and(|name| name.starts_with("conv2d")));
+    let mut seen = 0;
+    for launch in convolutions {
+        for access in ["shared_load", "shared_store"] {
+            let counts = &launch["counters"][access];
+            assert!(counts["wavefronts"].as_u64() > Some(0), "{launch}");
+            assert_eq!(counts["wavefronts"], counts["ideal_wavefronts"], "{access} of {}", launch["kernel"]);
+        }
+        seen += 1;
+    }
+    assert!(seen >= 64, "{seen} launches: 4 cases, 4 epilogues, 4 kernels");
+}
+
+/// The software device plays other GPUs, and warps, blocks and streams in other orders, in processes of their own.
+#[test]
+fn other_devices_and_orders() {
+    if !common::cuda::software() {
+        return; // a GPU is what it is
+    }
+    let orders =
+        ["1", "2", "3"].map(|seed| [("CUDA_EMU_ORDER", "random"), ("CUDA_EMU_STREAMS", "random"), ("CUDA_EMU_SEED", seed)]);
+    let devices =
+        ["T4", "H100"].map(|name| [("CUDA_EMU_DEVICE", name), ("CUDA_EMU_ORDER", "reverse"), ("CUDA_EMU_STREAMS", "lazy")]);
+    for variables in orders.into_iter().chain(devices) {
+        let program = std::env::current_exe().unwrap();
+        let tests = ["shapes", "batch_norm", "a_nan", "conflicts"];
+        let output = std::process::Command::new(program).args(tests).envs(variables).output().unwrap();
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        assert!(output.status.success() && stdout.contains("7 passed"), "{variables:?}\n{stdout}\n{stderr}");
+    }
 }
 
 #[test]

@@ -18,8 +18,8 @@ impl Device {
     /// # Panics
     /// Without a device, or if the crate was built without kernels: a test that cannot run has not passed.
     pub fn open() -> Self {
-        if std::env::var_os("CAMSHAFT_TEST_DEVICE").is_none_or(|device| device != "gpu") {
-            cuda_emu::driver::install(&[]).unwrap_or_else(|error| panic!("{error}"));
+        if software() {
+            install();
         }
         let context = CudaContext::new(0).unwrap_or_else(|error| panic!("these tests need a CUDA device: {error}"));
         // SAFETY: one stream does all the work, so that no event is needed to order it.
@@ -28,6 +28,16 @@ impl Device {
         let modules = Modules::new(context).unwrap_or_else(|error| panic!("{error}"));
         Self { stream, modules }
     }
+}
+
+/// Whether the tests run on the software device.
+pub fn software() -> bool {
+    std::env::var_os("CAMSHAFT_TEST_DEVICE").is_none_or(|device| device != "gpu")
+}
+
+/// Makes this process use the software device.
+pub fn install() -> cuda_emu::driver::Installed {
+    cuda_emu::driver::install(&[]).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Elements that can tell whether they were touched.

@@ -28,6 +28,7 @@ static_assert(sizeof(CamUpsampleParams) == 36, "the host's twin has 36 bytes");
 enum Normalisation { NONE = 0, MIN_MAX = 1, RELU_MIN_MAX = 2 };
 
 constexpr int THREADS = WARPS * 32;
+constexpr int BLOCKS = 3; // resident on a multiprocessor: with more, a thread's registers would not hold its quad's corners
 constexpr int CELLS = 4; // of one warp at a time: that many 16-byte loads of each lane are in flight
 constexpr int QUAD = 4;  // neighbouring pixels of one thread
 
@@ -340,7 +341,7 @@ __device__ __forceinline__ void cam_upsample(const T* __restrict__ x, const T* _
 }
 
 #define CAM_UPSAMPLE(NAME, T, VEC, OUT, OUT_T)                                                                          \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                               \
+    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                      \
         NAME(const T* __restrict__ x, const T* __restrict__ w, const int* __restrict__ classes,                         \
              float* __restrict__ raw, float2* __restrict__ range, OUT_T* __restrict__ shown,                            \
              const CamUpsampleParams params) {                                                                          \
@@ -348,7 +349,7 @@ __device__ __forceinline__ void cam_upsample(const T* __restrict__ x, const T* _
     }
 
 #define CAM_OVERLAY(NAME, T, VEC)                                                                                       \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                               \
+    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                      \
         NAME(const T* __restrict__ x, const T* __restrict__ w, const int* __restrict__ classes,                         \
              float* __restrict__ raw, float2* __restrict__ range, const unsigned char* __restrict__ crop,               \
              const unsigned char* __restrict__ table, unsigned char* __restrict__ overlay,                              \

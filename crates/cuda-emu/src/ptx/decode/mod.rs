@@ -23,7 +23,6 @@ use super::syntax::{Body, Operand, Place, Slot, Special, Statement};
 pub(crate) fn decode(name: &str, body: &Body<'_>, globals: Vec<String>) -> Result<Kernel, LoadError> {
     let dynamic_start = body.shared.next_multiple_of(body.dynamic_align.max(1));
     let mut decoder = Decoder {
-        body,
         planes: Planes { words: body.words, longs: body.longs, preds: body.preds, ..Planes::default() },
         words: HashMap::new(),
         longs: HashMap::new(),
@@ -63,8 +62,7 @@ pub(crate) fn decode(name: &str, body: &Body<'_>, globals: Vec<String>) -> Resul
     })
 }
 
-struct Decoder<'b, 'a> {
-    body: &'b Body<'a>,
+struct Decoder<'a> {
     planes: Planes,
     words: HashMap<u32, u16>,
     longs: HashMap<u64, u16>,
@@ -110,7 +108,7 @@ impl<'a> Opcode<'a> {
 
 type Decoded = Result<(), LoadError>;
 
-impl<'a> Decoder<'_, 'a> {
+impl<'a> Decoder<'a> {
     fn statement(&mut self, s: &Statement<'a>) -> Decoded {
         let mut opcode = Opcode::new(s.opcode);
         match opcode.base {
@@ -156,10 +154,13 @@ impl<'a> Decoder<'_, 'a> {
     fn source(&mut self, s: &Statement<'_>, operand: &Operand<'_>, slot: Slot) -> Result<u16, LoadError> {
         match (operand, slot) {
             (Operand::Reg(reg), _) if reg.slot == slot => Ok(reg.index),
-            (Operand::Int(value), Slot::Word) => match i64::try_from(*value as i64) {
-                Ok(v) if v >= i64::from(i32::MIN) && v <= i64::from(u32::MAX) => self.word(s, *value as u32),
-                _ => self.error(s, "constant does not fit 32 bits"),
-            },
+            (Operand::Int(value), Slot::Word) => {
+                let number = *value as i64;
+                if number < i64::from(i32::MIN) || number > i64::from(u32::MAX) {
+                    return self.error(s, "constant does not fit 32 bits");
+                }
+                self.word(s, *value as u32)
+            }
             (Operand::Int(value), Slot::Pred) => {
                 let plane = self.scratch(s, Slot::Pred)?;
                 self.planes.pred_constants.push((plane, *value != 0));

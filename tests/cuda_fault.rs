@@ -56,6 +56,7 @@ fn a_fault_ends_the_engine_and_keeps_what_is_finished() {
     assert!(stream.synchronize().is_err(), "the fault shows");
 
     let error = cuda.run_into(&images, Selection::Top(1), &mut found).unwrap_err();
+    println!("{error}");
     assert!(matches!(error, CudaError::Fault { .. } | CudaError::Driver(_)), "{error}");
     assert_eq!(found, first, "what was finished is there, and nothing else");
     for _ in 0..2 {

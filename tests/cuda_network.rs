@@ -62,7 +62,12 @@ fn check(what: &str, golden: &Golden, found: &Found, precision: Precision) {
     for image in 0..found.images() {
         let what = format!("{what} {}, image {image}", golden.name);
         let want = &golden.logits[image % pictures * classes..][..classes];
-        assert_close(&format!("{what}: logits"), found.logits(image), want, Allowance::of_largest(tolerance, largest(&golden.logits)));
+        assert_close(
+            &format!("{what}: logits"),
+            found.logits(image),
+            want,
+            Allowance::of_largest(tolerance, largest(&golden.logits)),
+        );
         assert_eq!(best(found.logits(image)), best(want), "{what}: best class");
         assert_eq!(found.maps(image).len(), golden.cam.class.len());
         for (at, (class, map)) in found.maps(image).iter().enumerate() {

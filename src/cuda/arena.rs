@@ -84,11 +84,9 @@ impl Arena {
         #[allow(unsafe_code)]
         let memory = unsafe { stream.alloc::<u8>(layout.bytes().max(1)) };
         let memory = memory.map_err(|source| match source {
-            DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => CudaError::OutOfMemory {
-                what,
-                needed: layout.bytes() as u64,
-                free: device::free_bytes(stream.context()),
-            },
+            DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => {
+                CudaError::OutOfMemory { what, needed: layout.bytes() as u64, free: device::free_bytes(stream.context()) }
+            }
             source => source.into(),
         })?;
         let (address, _) = memory.device_ptr(stream);
@@ -136,6 +134,15 @@ impl Arena {
         self.stream.memcpy_dtoh(&source, bytemuck::cast_slice_mut::<T, u8>(&mut values))?;
         self.stream.synchronize()?;
         Ok(values)
+    }
+
+    /// Frees the memory under every user's feet.
+    #[cfg(test)]
+    pub(super) fn take_memory_away(&self) {
+        self.stream.synchronize().unwrap();
+        // SAFETY: none: it is the fault that a test is about.
+        #[allow(unsafe_code)]
+        unsafe { result::free_sync(self.address) }.unwrap();
     }
 
     /// Fills a part with bytes of ones, which are no number: what a kernel forgets to write shows.

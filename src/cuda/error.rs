@@ -115,7 +115,9 @@ pub enum CudaError {
         value: f32,
     },
     /// Activations that f16 cannot hold.
-    #[error("the class scores of image {image} of the batch are not finite: its activations are too large for f16; use precision f32")]
+    #[error(
+        "the class scores of image {image} of the batch are not finite: its activations are too large for f16; use precision f32"
+    )]
     ActivationOverflow {
         /// Position in the batch.
         image: usize,

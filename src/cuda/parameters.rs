@@ -112,6 +112,14 @@ impl<T: Real> Parameters<T> {
     }
 }
 
+#[cfg(test)]
+impl<T> Parameters<T> {
+    /// Frees the memory under every user's feet.
+    pub(super) fn take_memory_away(&self) {
+        self.arena.take_memory_away();
+    }
+}
+
 /// Channels of a layer's filter on the device: those that read the image are padded with it.
 fn stored_channels<T: Real>(layer: &Layer) -> usize {
     match (&layer.op, layer.input) {

@@ -185,3 +185,30 @@ impl<T: Real> Run for Pipeline<T> {
         Ok(PlanReport { steps: blueprint.names, parameters, activations })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cuda::device;
+    use crate::weights::WeightFile;
+
+    /// The only test of the library's own that uses a device: a fault ends the device for the whole process.
+    #[test]
+    fn a_fault_names_its_kernel_and_layer() {
+        cuda_emu::driver::install(&[]).unwrap();
+        let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/demo/demo.safetensors");
+        let model = Model::load(WeightFile::open(demo).unwrap()).unwrap();
+        let modules = Modules::new(device::open(0).unwrap()).unwrap();
+        let mut pipeline = Pipeline::<f32>::new(&model, &modules, Norm::Folded, true).unwrap();
+        let images = Nhwc::new([1, 8, 8, 3], vec![0.5; 8 * 8 * 3]);
+        let mut found = Found::default();
+        pipeline.run(&images, Selection::Top(1), &mut found).unwrap();
+        pipeline.parameters.take_memory_away();
+        let error = pipeline.run(&images, Selection::Top(1), &mut found).unwrap_err();
+        let CudaError::Fault { kernel, place, .. } = &error else { panic!("{error}") };
+        assert!(kernel.starts_with("conv2d_direct_f32_nhwc"), "{error}");
+        assert_eq!(place, "`conv1` of 1 images of 8x8");
+        assert!(error.is_final());
+        assert_eq!(found.images(), 1, "what was finished is there");
+    }
+}

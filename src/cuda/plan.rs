@@ -170,7 +170,11 @@ impl Plan {
         done.map_err(|error| match error {
             CudaError::Launch { source, .. } | CudaError::Driver(source) => {
                 let (name, [n, h, w]) = (&self.blueprint.names[index], self.blueprint.key.image);
-                CudaError::Fault { kernel: name.kernel.clone(), place: format!("`{}` of {n} images of {h}x{w}", name.layer), source }
+                CudaError::Fault {
+                    kernel: name.kernel.clone(),
+                    place: format!("`{}` of {n} images of {h}x{w}", name.layer),
+                    source,
+                }
             }
             error => error,
         })
@@ -182,7 +186,9 @@ impl Plan {
         let kernel = format!("one of {count}, from {} to {}", self.first_kernel(), self.last_kernel());
         CudaError::Fault {
             kernel,
-            place: format!("the graph of {n} images of {h}x{w} (with CAMSHAFT_CUDA_SERIAL=1 each kernel is waited for and named)"),
+            place: format!(
+                "the graph of {n} images of {h}x{w} (with CAMSHAFT_CUDA_SERIAL=1 each kernel is waited for and named)"
+            ),
             source,
         }
     }
@@ -202,9 +208,9 @@ impl Plan {
         let enqueued = self.blueprint.steps.iter().try_for_each(|&step| self.enqueue(body, step));
         let recorded = self.stream.end_capture(CUgraphInstantiate_flags(0)); // ends the recording whatever happened in it
         enqueued?;
-        recorded?.map(Graph).ok_or_else(|| {
-            CudaError::Driver(DriverError(cudarc::driver::sys::CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED))
-        })
+        recorded?
+            .map(Graph)
+            .ok_or_else(|| CudaError::Driver(DriverError(cudarc::driver::sys::CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED)))
     }
 
     /// Enqueues one step.
@@ -249,7 +255,9 @@ impl Plan {
         let (layer, operators, stream) = (&body.network.layers()[index], body.operators, &self.stream);
         let region = self.blueprint.layers[index];
         let input = |value: Value| match value {
-            Value::Image => [self.blueprint.key.image[0], self.blueprint.key.image[1], self.blueprint.key.image[2], T::IMAGE_CHANNELS],
+            Value::Image => {
+                [self.blueprint.key.image[0], self.blueprint.key.image[1], self.blueprint.key.image[2], T::IMAGE_CHANNELS]
+            }
             Value::Layer(from) => self.blueprint.shapes[from].output,
         };
         match (&layer.op, &self.blueprint.convs[index], body.parameters.conv(index)) {

@@ -28,9 +28,8 @@ impl Backend {
                 let channels = features.shape()[3];
                 for image in 0..images.shape()[0] {
                     let logits = logits.image(image);
-                    let map = |&class: &usize| {
-                        (class, class_activation_map(&features, image, &rows[class * channels..][..channels]))
-                    };
+                    let map =
+                        |&class: &usize| (class, class_activation_map(&features, image, &rows[class * channels..][..channels]));
                     let maps = match selection {
                         Selection::Top(k) => ranking(logits).iter().take(k).map(map).collect(),
                         Selection::Classes(classes) => classes.iter().map(map).collect(),

@@ -1,0 +1,104 @@
+//! The engine and the program on a CUDA device, against the same on the processor.
+
+#![cfg(feature = "cuda")]
+
+mod common;
+
+use std::path::Path;
+
+use camshaft::Device;
+use camshaft::engine::{Engine, Request};
+use camshaft::input::{Picture, Recipe};
+use common::software;
+
+fn picture(name: &str) -> Picture {
+    Picture::open(&Path::new("assets/demo").join(name)).unwrap()
+}
+
+fn engine(device: Device) -> Engine {
+    // A small input: the software device takes its time.
+    Engine::builder()
+        .device(device)
+        .recipe(Recipe::for_size(96).unwrap())
+        .batch(2)
+        .build()
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn the_engine_finds_the_same_on_either_device() {
+    software::device(&[]);
+    let (cuda, cpu) = (engine(Device::Cuda(0)), engine(Device::Cpu));
+    assert!(cuda.device().starts_with("cuda:0 (") && cuda.device().ends_with(", f16)"), "{}", cuda.device());
+    assert!(cpu.device().starts_with("cpu ("), "{}", cpu.device());
+    let pictures = [picture("meadow.jpg"), picture("pavement.jpg"), picture("gravel.jpg")];
+    for request in [Request::top(2), Request::classes(["3", "7"]), Request::top(0)] {
+        let (found, want) = (cuda.explain(&pictures, &request).unwrap(), cpu.explain(&pictures, &request).unwrap());
+        assert_eq!(found.len(), 3);
+        for (found, want) in found.iter().zip(&want) {
+            assert_eq!(found.predictions[0].class, want.predictions[0].class);
+            assert!((found.predictions[0].probability - want.predictions[0].probability).abs() < 2e-2);
+            assert_eq!(found.maps.len(), want.maps.len());
+            for (map, want) in found.maps.iter().zip(&want.maps) {
+                assert_eq!(map.prediction.class, want.prediction.class);
+                let (map, want) = (map.map.stats().unwrap(), want.map.stats().unwrap());
+                assert!((map.max - want.max).abs() <= 2e-2 * want.max.abs().max(want.min.abs()), "{map:?} {want:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn auto_takes_the_device_that_is_there() {
+    software::device(&[]);
+    let engine = Engine::builder().build().unwrap();
+    assert!(engine.device().starts_with("cuda:0 ("), "{}", engine.device());
+    assert_eq!(engine.fallback(), None);
+}
+
+#[cfg(feature = "cli")]
+mod program {
+    use std::process::{Command, Output};
+
+    /// The program with the software device in place of a driver.
+    fn camshaft(arguments: &[&str]) -> Output {
+        let folder = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+        let library = std::env::var_os("CUDA_EMU_LIBRARY").map_or_else(|| folder.join("libcuda_emu.so"), Into::into);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_camshaft"));
+        command.args(arguments).env_remove("CAMSHAFT_DEVICE").env("CAMSHAFT_OFFLINE", "1");
+        if std::env::var("CAMSHAFT_TEST_DEVICE").as_deref() != Ok("gpu") {
+            command.env("LD_PRELOAD", library);
+        }
+        command.output().unwrap()
+    }
+
+    fn text(bytes: &[u8]) -> String {
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    #[test]
+    fn info_shows_the_plan() {
+        let output = camshaft(&["info", "--device", "cuda", "--plan"]);
+        let stdout = text(&output.stdout);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        for part in
+            ["cuda:0 (", ", f16)", "MiB parameters", "conv2d_implicit_gemm_f16_nhwc", "softmax_topk_f32", "cam_upsample_f16"]
+        {
+            assert!(stdout.contains(part), "`{part}` is not in\n{stdout}");
+        }
+        let single = text(&camshaft(&["info", "--device", "cuda:0", "--precision", "f32", "--plan"]).stdout);
+        assert!(single.contains("conv2d_direct_f32_nhwc") && single.contains(", f32)"), "{single}");
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_said() {
+        let output = camshaft(&["info", "--device", "cuda:99"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("no CUDA device 99"), "{}", text(&output.stderr));
+        let output = camshaft(&["info", "--device", "cpu", "--precision", "f16"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("f32 only"), "{}", text(&output.stderr));
+        let output = camshaft(&["info", "--device", "gpu"]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    }
+}

@@ -39,25 +39,26 @@ macro_rules! with_integer {
     };
 }
 
+#[rustfmt::skip] // rustfmt moves the nested macros further right at each run
 fn integer_to_integer(to: &str, from: &str, saturate: bool) -> Option<Form> {
     // Widening through i128 is exact for every source; the compiler narrows it again.
     macro_rules! saturating {
         ($d:ty) => {{
             macro_rules! source {
-                        ($s:ty) => {
-                            alu!((a: $s) -> $d { i128::from(a).clamp(i128::from(<$d>::MIN), i128::from(<$d>::MAX)) as $d })
-                        };
-                    }
+                ($s:ty) => {
+                    alu!((a: $s) -> $d { i128::from(a).clamp(i128::from(<$d>::MIN), i128::from(<$d>::MAX)) as $d })
+                };
+            }
             with_integer!(from, source)
         }};
     }
     macro_rules! plain {
         ($d:ty) => {{
             macro_rules! source {
-                                ($s:ty) => {
-                                    alu!((a: $s) -> $d { a as $d })
-                                };
-                            }
+                ($s:ty) => {
+                    alu!((a: $s) -> $d { a as $d })
+                };
+            }
             with_integer!(from, source)
         }};
     }

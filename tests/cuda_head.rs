@@ -133,6 +133,20 @@ fn softmax_and_ranks() {
     }
 }
 
+/// Their exponentials alone are beyond f32.
+#[test]
+fn probabilities_of_large_logits() {
+    let device = Device::open();
+    for offset in [1000.0, -1000.0] {
+        let logits = [0.0, 2.0, -1.0, 1.0].map(|v| v + offset);
+        let (index, probability) = rank(&device, &logits, 1, 4, Room::Exact);
+        assert_eq!(index, [1, 3, 0, 2]);
+        let total: f64 = [0f64, -1.0, -2.0, -3.0].iter().map(|v| v.exp()).sum();
+        let want = [0f64, -1.0, -2.0, -3.0].map(|v| (v.exp() / total) as f32);
+        assert_close("probabilities", &probability, &want, Allowance { abs: 0.0, rel: 1e-6 });
+    }
+}
+
 #[test]
 fn ranks_of_numbers_that_are_none() {
     let device = Device::open();

@@ -142,6 +142,39 @@ fn batches_and_replays_agree() {
 }
 
 #[test]
+fn a_replay_has_classes_of_its_own() {
+    let golden = Golden::load(SMALL);
+    let cuda = cuda(&model(&golden), Precision::F32);
+    let images = input(&golden);
+    let all: Vec<usize> = (0..golden.meta.classes).collect();
+    let every = cuda.run(&images, Selection::Classes(&all)).unwrap();
+    // Step by step, recorded, replayed, replayed.
+    for classes in [[1, 2], [5, 1], [7, 3], [2, 2]] {
+        let found = cuda.run(&images, Selection::Classes(&classes)).unwrap();
+        for image in 0..golden.meta.n {
+            assert_eq!(found.maps(image), classes.map(|class| every.maps(image)[class].clone()), "{classes:?}");
+        }
+    }
+}
+
+/// The software device runs queued work as late as it may, or in another order, in processes of their own.
+#[test]
+fn streams_run_in_any_legal_order() {
+    if std::env::var("CAMSHAFT_TEST_DEVICE").is_ok_and(|device| device == "gpu") {
+        return; // a GPU has its own order
+    }
+    let lazy = [("CUDA_EMU_STREAMS", "lazy"), ("CUDA_EMU_SEED", "0")];
+    let random = ["1", "2"].map(|seed| [("CUDA_EMU_STREAMS", "random"), ("CUDA_EMU_SEED", seed)]);
+    for variables in random.into_iter().chain([lazy]) {
+        let program = std::env::current_exe().unwrap();
+        let tests = ["--exact", "a_replay_has_classes_of_its_own", "sizes_and_shapes_follow_each_other"];
+        let output = std::process::Command::new(program).args(tests).envs(variables).output().unwrap();
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        assert!(output.status.success() && stdout.contains("2 passed"), "{variables:?}\n{stdout}\n{stderr}");
+    }
+}
+
+#[test]
 fn the_device_chooses_the_best_classes() {
     let golden = Golden::load(SMALL);
     let cuda = cuda(&model(&golden), Precision::F32);

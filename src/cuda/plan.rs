@@ -95,8 +95,8 @@ impl Plan {
         }
         let source = self.arena.bytes(self.blueprint.results);
         self.stream.memcpy_dtoh(&source, &mut self.results).map_err(|source| self.graph_fault(source))?;
-        self.results.as_slice().map_err(|source| self.graph_fault(source))?;
-        Ok(())
+        // The results' own event is no help: cudarc records none where it does not track events.
+        self.stream.synchronize().map_err(|source| self.graph_fault(source))
     }
 
     /// Runs as the serial mode does and shows `visit` each layer of the table with its output, once it is complete.
@@ -148,7 +148,7 @@ impl Plan {
 
     /// Enqueues the copies of images, padded and rounded to `T`, and classes.
     fn upload<T: Real>(&mut self, images: &[f32], classes: &[i32]) -> Result<(), CudaError> {
-        // Waits for the copy of an earlier run.
+        self.stream.synchronize()?; // an earlier run that failed may still copy from the buffers
         let pixels: &mut [T] = bytemuck::cast_slice_mut(self.image.as_mut_slice()?);
         for (from, to) in images.as_chunks::<3>().0.iter().zip(pixels.chunks_exact_mut(T::IMAGE_CHANNELS)) {
             to.fill(T::zeroed());

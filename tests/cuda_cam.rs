@@ -219,10 +219,10 @@ fn extreme_ranges_are_scaled_as_in_f64() {
 fn what_is_not_finite_is_told() {
     let device = Device::open();
     for fault in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        // Shrunk to fewer pixels than cells, so that the faulty one is not even shown.
-        for size in [(12, 16), (1, 1)] {
+        // Shrunk to fewer pixels than cells, so that of the first image's cells the last has weight 0 and the first none at all.
+        for (size, cell) in [((12, 16), 8), ((1, 1), 8), ((1, 1), 0)] {
             let mut problem = Problem::new(shape([2, 3, 3, 8], 4, 2, size), 2, Normalisation::MinMax, Room::Guarded);
-            problem.features[8 * 8] = fault; // the last cell of the first image
+            problem.features[cell * 8] = fault;
             problem.weights.iter_mut().step_by(8).for_each(|w| *w = 1.0);
             let found = problem.run::<f32>(&device, Output::F32);
             assert!(found.range[..4].iter().all(|v| v.is_nan()), "{fault}: {:?}", found.range);

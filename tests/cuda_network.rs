@@ -178,9 +178,15 @@ fn streams_run_in_any_legal_order() {
 fn the_device_chooses_the_best_classes() {
     let golden = Golden::load(SMALL);
     let cuda = cuda(&model(&golden), Precision::F32);
-    let images = input(&golden);
+    // The second image is the first one's negative, so that each has classes of its own.
+    let mut data = batch(&golden, 1).data().to_vec();
+    data.extend_from_within(..);
+    let half = data.len() / 2;
+    data[half..].iter_mut().for_each(|v| *v *= -4.0);
+    let images = Nhwc::new([2, golden.meta.h, golden.meta.w, 3], data);
     let all: Vec<usize> = (0..golden.meta.classes).collect();
     let every = cuda.run(&images, Selection::Classes(&all)).unwrap();
+    assert_ne!(best(every.logits(0)), best(every.logits(1)), "the case cannot tell images apart");
     for k in [0, 1, 3, 10, 1000] {
         let found = cuda.run(&images, Selection::Top(k)).unwrap();
         for image in 0..golden.meta.n {

@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+"""Applies the small faults of mutations.toml one at a time and shows which test notices each.
+
+    tests/mutations/run.py                 all of them; writes docs/mutations.md
+    tests/mutations/run.py NAME...         those whose name begins so
+    tests/mutations/run.py --list          names and descriptions
+
+The faults go into a copy of the checkout, target/mutations/tree, built in target/mutations/build. Results are kept in
+target/mutations/results.json and used again until a source (tests excepted: more of them cannot miss more) or the fault itself
+changes; --again runs regardless. The table is written once every fault has a result. Exit status 1 if one survived or does not
+build, 2 if the run itself could not be made.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+WORK = ROOT / "target" / "mutations"
+TREE, BUILD, RESULTS = WORK / "tree", WORK / "build", WORK / "results.json"
+TABLE = ROOT / "docs" / "mutations.md"
+SECONDS = 300  # for one target, build included; a fault may hang
+FIELDS = {"name", "kind", "file", "what", "old", "new", "tests"}
+
+# The headings of the software device's findings.
+FINDING = re.compile(
+    r"========= (Out-of-bounds access|Misaligned access|Access through a null pointer|Use after free|Access to unallocated memory"
+    r"|Write to read-only memory|Uninitialised (?:global|shared) memory read|Host copy of uninitialised device memory"
+    r"|Shared memory race|Global memory race between blocks|Lanes of one store write different values to one place"
+    r"|Divergent barrier|Barrier mismatch|Exit before a barrier|Deadlock|Invalid member mask"
+    r"|Access to shared memory with an asynchronous copy in flight|Asynchronous copy never waited for|Iteration limit reached"
+    r"|Invalid launch|Invalid driver call|Module refused)"
+)
+
+
+def stop(why):
+    print(why, file=sys.stderr)
+    sys.exit(2)
+
+
+def load():
+    mutations = tomllib.loads((ROOT / "tests/mutations/mutations.toml").read_text())["mutation"]
+    for mutation in mutations:
+        if set(mutation) != FIELDS or mutation["old"] == mutation["new"] or not mutation["tests"]:
+            stop(f"{mutation.get('name')}: expected {sorted(FIELDS)}, with a change and a test")
+        count = (ROOT / mutation["file"]).read_text().count(mutation["old"])
+        if count != 1:
+            stop(f"{mutation['name']}: its text occurs {count} times in {mutation['file']}, expected once")
+    if len({mutation["name"] for mutation in mutations}) != len(mutations):
+        stop("two mutations have one name")
+    return mutations
+
+
+def sources():
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, stdout=subprocess.PIPE
+    )
+    return sorted(name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file())
+
+
+def copy(names):
+    """Makes the copy what the checkout is; files that agree keep their times, so that cargo builds no more than it must."""
+    wanted = set(names)
+    for path in list(TREE.rglob("*")):
+        if path.is_file() and str(path.relative_to(TREE)) not in wanted:
+            path.unlink()
+    for name in names:
+        source, target = ROOT / name, TREE / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.is_file() or target.read_bytes() != source.read_bytes():
+            shutil.copyfile(source, target)
+
+
+def digest(names):
+    """Of everything but the tests and the documentation."""
+    total = hashlib.sha256()
+    for name in names:
+        if not name.startswith(("tests/", "docs/")) and not name.endswith(".md"):
+            total.update(name.encode() + b"\0" + hashlib.sha256((ROOT / name).read_bytes()).digest())
+    return total
+
+
+def test(target, names, seconds=SECONDS):
+    """Builds and runs some tests of one target: exit status, None after the time is over, and the output."""
+    command = ["cargo", "test", "--no-default-features", "--features", "cuda", "--test", target, "--", "--exact", *names]
+    environment = os.environ | {"CARGO_TARGET_DIR": str(BUILD), "CARGO_TERM_COLOR": "never", "CAMSHAFT_REQUIRE_CUDA": "1"}
+    process = subprocess.Popen(
+        command, cwd=TREE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        output, _ = process.communicate(timeout=seconds)
+        return process.returncode, output
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return None, process.communicate()[0]
+
+
+def built(output):
+    return re.search(r"^     Running ", output, re.MULTILINE) is not None
+
+
+def passed(output):
+    return sum(int(count) for count in re.findall(r"^test result: ok\. (\d+) passed", output, re.MULTILINE))
+
+
+def wanted(tests):
+    """`target::test` names by target, in order."""
+    targets = {}
+    for name in tests:
+        target, _, test_name = name.partition("::")
+        targets.setdefault(target, []).append(test_name)
+    return targets
+
+
+def baseline(mutations):
+    """Every test that is to notice something must pass without a fault."""
+    everything = wanted(sorted({name for mutation in mutations for name in mutation["tests"]}))
+    for target, names in everything.items():
+        status, output = test(target, names, seconds=3 * SECONDS)
+        if status != 0 or passed(output) != len(names):
+            stop(f"{output}\n{target}: without a fault {len(names)} tests must pass: {', '.join(names)}")
+        print(f"without a fault: {target}: {len(names)} pass", flush=True)
+
+
+def try_one(mutation):
+    path = TREE / mutation["file"]
+    original = path.read_text()
+    path.write_text(original.replace(mutation["old"], mutation["new"]))
+    log = ""
+    try:
+        for target, names in wanted(mutation["tests"]).items():
+            status, output = test(target, names)
+            log += output
+            if not built(output):
+                return "does not build", log
+            if status == 0:
+                continue
+            return verdict(target, names, status, output), log
+        return "SURVIVED", log
+    finally:
+        path.write_text(original)
+
+
+def verdict(target, names, status, output):
+    """Which of the tests failed, and why. (A test may run others in a process of their own and show what they said.)"""
+    failed = set(re.findall(r"^test (\S+) \.\.\. FAILED", output, re.MULTILINE))
+    by = ", ".join(f"`{target}::{name}`" for name in names if name in failed or not failed)
+    if status is None:
+        return f"{by}: does not end"
+    found = FINDING.search(output)
+    return f"{by}: {found[1].lower() if found else reason(output)}"
+
+
+def reason(output):
+    """Why a test failed that the software device had nothing to say about."""
+    for text, why in [
+        (r"shared_(load|store) of ", "bank conflicts"),
+        (r"guard (before|after) \d+ elements was overwritten", "writes outside its buffer"),
+        (r"holds \d+ elements, expected|Length \{", "the launcher refuses a length"),
+        (r"not \d+-byte aligned|Alignment \{", "the launcher refuses an address"),
+        (r"differ; first at|outside the allowance|assertion `left|Overflow", "wrong values"),
+        (r"panicked at (?!tests/)", "an assertion outside the tests"),
+    ]:
+        if re.search(text, output):
+            return why
+    return "a check fails"
+
+
+def write(mutations, results):
+    caught = sum(results[mutation["name"]]["result"] not in ("SURVIVED", "does not build") for mutation in mutations)
+    rows = [f"| {m['what']} | {m['kind']} | `{m['file']}` | {results[m['name']]['result']} |" for m in mutations]
+    TABLE.parent.mkdir(exist_ok=True)
+    TABLE.write_text(
+        f"""# Mutation check
+
+Do the tests notice small faults? `tests/mutations/run.py` puts the faults of `tests/mutations/mutations.toml` into a copy of the
+sources, one at a time, and runs the tests that should fail. It is no part of continuous integration. This table is what it wrote:
+**{caught} of {len(mutations)} are noticed.**
+
+A test fails for one of two reasons: what it computed is wrong, or the software device met something that is a fault whatever the
+result, such as a race. Where both hold, the device's finding is named.
+
+| Fault | Kind | File | Noticed by |
+| --- | --- | --- | --- |
+"""
+        + "\n".join(rows)
+        + "\n"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="beginnings of names")
+    parser.add_argument("--again", action="store_true", help="run what already has a result, too")
+    parser.add_argument("--list", action="store_true", help="show the faults and run nothing")
+    arguments = parser.parse_args()
+    mutations = load()
+    if arguments.list:
+        for mutation in mutations:
+            print(f"{mutation['name']:28} {mutation['what']}")
+        return 0
+
+    TREE.mkdir(parents=True, exist_ok=True)
+    names = sources()
+    copy(names)
+    state = digest(names)
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+    def key(mutation):
+        total = state.copy()
+        total.update(json.dumps(mutation, sort_keys=True).encode())
+        return total.hexdigest()
+
+    def known(mutation):
+        return results.get(mutation["name"], {}).get("key") == key(mutation)
+
+    chosen = [m for m in mutations if not arguments.names or m["name"].startswith(tuple(arguments.names))]
+    due = [m for m in chosen if arguments.again or not known(m) or results[m["name"]]["result"] in ("SURVIVED", "does not build")]
+    if due:
+        baseline(due)
+    for mutation in due:
+        result, log = try_one(mutation)
+        print(f"{mutation['name']:28} {result}", flush=True)
+        (WORK / f"{mutation['name']}.log").write_text(log)
+        results[mutation["name"]] = {"key": key(mutation), "result": result}
+        RESULTS.write_text(json.dumps(results, indent=1))
+    failed = [m["name"] for m in mutations if known(m) and results[m["name"]]["result"] in ("SURVIVED", "does not build")]
+    missing = [m["name"] for m in mutations if not known(m)]
+    if missing:
+        print(f"no result yet: {', '.join(missing)}")
+    else:
+        write(mutations, results)
+    print(f"not noticed: {', '.join(failed) or 'none'}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+use cudarc::driver::sys::{CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode};
 use cudarc::driver::{CudaGraph, CudaStream, DriverError, PinnedHostSlice};
 
 use super::arena::{Arena, Region};
@@ -14,7 +14,7 @@ use super::{
     BatchNormArgs, CamOutput, CamUpsampleArgs, Conv2dArgs, CudaError, Epilogue, GlobalAvgPoolArgs, LinearArgs, LinearShape,
     MaxPool2dArgs, SoftmaxTopkArgs, Span, TopkShape,
 };
-use crate::cam::Normalisation;
+use crate::cam::{Levels, Normalisation};
 use crate::network::{Layer, Network, Op, Value};
 
 /// What the steps of a plan refer to.
@@ -208,9 +208,7 @@ impl Plan {
         let enqueued = self.blueprint.steps.iter().try_for_each(|&step| self.enqueue(body, step));
         let recorded = self.stream.end_capture(CUgraphInstantiate_flags(0)); // ends the recording whatever happened in it
         enqueued?;
-        recorded?
-            .map(Graph)
-            .ok_or_else(|| CudaError::Driver(DriverError(cudarc::driver::sys::CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED)))
+        recorded?.map(Graph).ok_or(CudaError::Driver(DriverError(CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED)))
     }
 
     /// Enqueues one step.
@@ -231,6 +229,7 @@ impl Plan {
             }
             Step::Cam => {
                 let Some(shape) = self.blueprint.cam else { return Ok(()) };
+                let enlarge = self.blueprint.key.enlarge;
                 let (classes, class_stride) = match self.blueprint.key.maps {
                     Maps::Top(k) => (self.blueprint.index, k),
                     Maps::Classes(_) => (self.blueprint.classes, 0),
@@ -241,10 +240,14 @@ impl Plan {
                     weights: body.parameters.classifier().0,
                     classes: self.arena.span(classes),
                     class_stride,
-                    normalisation: Normalisation::None,
+                    normalisation: enlarge.map_or(Normalisation::None, |enlarge| enlarge.normalisation),
                     raw: self.arena.span_mut(self.blueprint.raw),
                     range: self.arena.span_mut(self.blueprint.range),
-                    output: CamOutput::F32(self.arena.span_mut(self.blueprint.shown)),
+                    output: match enlarge.map(|enlarge| enlarge.levels) {
+                        None | Some(Levels::F32) => CamOutput::F32(self.arena.span_mut(self.blueprint.shown)),
+                        Some(Levels::F16) => CamOutput::F16(self.arena.span_mut(self.blueprint.shown)),
+                        Some(Levels::U8) => CamOutput::U8(self.arena.span_mut(self.blueprint.shown)),
+                    },
                 };
                 body.operators.cam.launch(&self.stream, args)
             }

@@ -45,6 +45,13 @@ struct Graph(CudaGraph);
 #[allow(unsafe_code)]
 unsafe impl Send for Graph {}
 
+impl Drop for Plan {
+    fn drop(&mut self) {
+        // Copies may be under way after a run that failed in the middle; what the driver says of it has been told by then.
+        let _ = self.stream.synchronize();
+    }
+}
+
 impl Plan {
     /// Allocates for `blueprint`, on the device and, pinned, on the host.
     ///
@@ -95,7 +102,8 @@ impl Plan {
         }
         let source = self.arena.bytes(self.blueprint.results);
         self.stream.memcpy_dtoh(&source, &mut self.results).map_err(|source| self.graph_fault(source))?;
-        self.results.as_slice().map_err(|source| self.graph_fault(source))?;
+        // cudarc tracks pinned memory by events, which are off: nothing but the stream says when the copy is done.
+        self.stream.synchronize().map_err(|source| self.graph_fault(source))?;
         Ok(())
     }
 
@@ -148,7 +156,8 @@ impl Plan {
 
     /// Enqueues the copies of images, padded and rounded to `T`, and classes.
     fn upload<T: Real>(&mut self, images: &[f32], classes: &[i32]) -> Result<(), CudaError> {
-        // Waits for the copy of an earlier run.
+        // The copies of an earlier run have been waited for, unless it failed in the middle.
+        self.stream.synchronize()?;
         let pixels: &mut [T] = bytemuck::cast_slice_mut(self.image.as_mut_slice()?);
         for (from, to) in images.as_chunks::<3>().0.iter().zip(pixels.chunks_exact_mut(T::IMAGE_CHANNELS)) {
             to.fill(T::zeroed());

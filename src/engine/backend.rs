@@ -1,11 +1,12 @@
 //! The backends under one operation: images and a selection of classes in, scores and maps out.
 
-use super::DeviceError;
 use crate::Error;
 use crate::cam::{Enlarge, Found, Map, Selection, class_activation_map};
 use crate::cpu::{Cpu, Forward};
 #[cfg(feature = "cuda")]
 use crate::cuda::Cuda;
+#[cfg(feature = "cuda")]
+use crate::engine::DeviceError;
 use crate::network::PlanReport;
 use crate::tensor::Nhwc;
 
@@ -51,7 +52,8 @@ impl Backend {
         }
     }
 
-    /// How a pass over `[N, H, W]` images runs that computes `maps` maps of each.
+    /// How a pass over `[N, H, W]` images runs that computes `maps` maps of each. The processor's maps take next to nothing.
+    #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
     pub(super) fn plan(&self, image: [usize; 3], maps: usize) -> Result<PlanReport, Error> {
         match self {
             Self::Cpu { cpu, .. } => Ok(cpu.plan(image)?),

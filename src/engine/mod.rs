@@ -148,8 +148,9 @@ impl Engine {
                 let mut found = Found::default();
                 let enlarge = request.enlarge(batch[0].h, batch[0].w);
                 let done = self.backend.run(&tensor(batch), selection, enlarge, &mut found);
-                let finished = batch.iter().zip(found.into_images());
-                explanations.extend(finished.map(|(input, found)| self.explanation(input, found)));
+                for (input, found) in batch.iter().zip(found.into_images()) {
+                    explanations.push(self.explanation(input, found)?);
+                }
                 done?;
             }
         }
@@ -157,7 +158,10 @@ impl Engine {
     }
 
     /// Names what was found in one picture.
-    fn explanation(&self, input: &Input, found: FoundImage) -> Explanation {
+    fn explanation(&self, input: &Input, found: FoundImage) -> Result<Explanation, Error> {
+        if let Some(class) = found.logits.iter().position(|logit| !logit.is_finite()) {
+            return Err(Error::NotFinite { class, value: found.logits[class] });
+        }
         let predictions = explanation::rank(&found.logits, &self.labels);
         let mut enlarged = found.enlarged.into_iter();
         let map = |(class, map): (usize, Map)| {
@@ -166,7 +170,7 @@ impl Engine {
             Some(ClassMap { prediction, map, enlarged })
         };
         let maps = found.maps.into_iter().filter_map(map).collect();
-        Explanation { crop: input.crop.clone(), transform: input.transform, predictions, maps }
+        Ok(Explanation { crop: input.crop.clone(), transform: input.transform, predictions, maps })
     }
 
     /// Bias of a class: what the mean of its map lacks to the logit.

@@ -7,6 +7,7 @@ mod common;
 use std::path::Path;
 
 use camshaft::Device;
+use camshaft::cam::{Enlarge, Levels, Normalisation};
 use camshaft::engine::{Engine, Request};
 use camshaft::input::{Picture, Recipe};
 use common::software;
@@ -49,6 +50,18 @@ fn the_engine_finds_the_same_on_either_device() {
 }
 
 #[test]
+fn enlarged_maps_come_with_the_maps() {
+    software::device(&[]);
+    let request = Request::top(2).enlarged(Normalisation::MinMax, Levels::U8);
+    for device in [Device::Cuda(0), Device::Cpu] {
+        for map in &engine(device).explain(&[picture("pavement.jpg")], &request).unwrap()[0].maps {
+            let enlarge = Enlarge { h: 96, w: 96, normalisation: Normalisation::MinMax, levels: Levels::U8 };
+            assert_eq!(map.enlarged, Some(enlarge.apply(&map.map)), "{device}");
+        }
+    }
+}
+
+#[test]
 fn auto_takes_the_device_that_is_there() {
     software::device(&[]);
     let engine = Engine::builder().build().unwrap();
@@ -62,14 +75,56 @@ mod program {
 
     /// The program with the software device in place of a driver.
     fn camshaft(arguments: &[&str]) -> Output {
+        camshaft_with(arguments, &[])
+    }
+
+    /// As [`camshaft`], with settings of the software device.
+    fn camshaft_with(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
         let folder = std::env::current_exe().unwrap().parent().unwrap().to_owned();
         let library = std::env::var_os("CUDA_EMU_LIBRARY").map_or_else(|| folder.join("libcuda_emu.so"), Into::into);
         let mut command = Command::new(env!("CARGO_BIN_EXE_camshaft"));
-        command.args(arguments).env_remove("CAMSHAFT_DEVICE").env("CAMSHAFT_OFFLINE", "1");
+        command.args(arguments).env_remove("CAMSHAFT_DEVICE").env("CAMSHAFT_OFFLINE", "1").envs(settings.iter().copied());
         if std::env::var("CAMSHAFT_TEST_DEVICE").as_deref() != Ok("gpu") {
             command.env("LD_PRELOAD", library);
         }
         command.output().unwrap()
+    }
+
+    /// The program with whatever driver the machine has.
+    fn bare(arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_camshaft"));
+        command.args(arguments).env_remove("CAMSHAFT_DEVICE").env_remove("LD_PRELOAD").env("CAMSHAFT_OFFLINE", "1");
+        command.output().unwrap()
+    }
+
+    #[test]
+    fn auto_says_why_it_took_the_cpu() {
+        let output = bare(&["info", "--brief"]);
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{stderr}");
+        let took_cpu = stderr.starts_with("note: running on the cpu: ");
+        assert_ne!(took_cpu, stdout.contains("cuda:0 ("), "one or the other:\n{stdout}\n{stderr}");
+        assert_eq!(took_cpu, stdout.contains("cpu ("), "{stdout}\n{stderr}");
+        let asked = bare(&["info", "--brief", "--device", "cuda"]);
+        assert_eq!(asked.status.success(), !took_cpu, "asked for and unable is an error");
+        if took_cpu {
+            let reason = stderr.trim().trim_start_matches("note: running on the cpu: ");
+            assert_eq!(text(&asked.stderr).trim(), format!("error: {reason}"));
+        }
+    }
+
+    #[test]
+    fn an_old_driver_is_told_the_ways_out() {
+        if std::env::var("CAMSHAFT_TEST_DEVICE").as_deref() == Ok("gpu") {
+            return println!("hardware has the driver that it has");
+        }
+        let output = camshaft_with(&["info", "--brief", "--device", "cuda"], &[("CUDA_EMU_PTX", "7.0")]);
+        assert_eq!(output.status.code(), Some(1));
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains("update") && stderr.contains("CAMSHAFT_CUDA_ARCHS=80"), "{stderr}");
+        let output = camshaft_with(&["info", "--brief"], &[("CUDA_EMU_PTX", "7.0")]);
+        assert!(output.status.success());
+        assert!(text(&output.stderr).contains("note: running on the cpu: the driver cannot load"), "{}", text(&output.stderr));
     }
 
     fn text(bytes: &[u8]) -> String {

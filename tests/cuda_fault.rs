@@ -43,7 +43,7 @@ fn a_fault_ends_the_engine_and_keeps_what_is_finished() {
     let cuda = Cuda::new(&model, 0, options).unwrap();
     let images = Nhwc::new([1, 32, 32, 3], seeded::network_input(1, 32, 32, 7));
     let mut found = Found::default();
-    cuda.run_into(&images, Selection::Top(1), &mut found).unwrap();
+    cuda.run_into(&images, Selection::Top(1), None, &mut found).unwrap();
     let first = found.clone();
 
     // Somebody else's kernel in the same context; which of our calls notices is up to the driver.
@@ -55,7 +55,7 @@ fn a_fault_ends_the_engine_and_keeps_what_is_finished() {
     unsafe { stream.launch_builder(&function).launch(one) }.unwrap();
     assert!(stream.synchronize().is_err(), "the fault shows");
 
-    let error = cuda.run_into(&images, Selection::Top(1), &mut found).unwrap_err();
+    let error = cuda.run_into(&images, Selection::Top(1), None, &mut found).unwrap_err();
     println!("{error}");
     assert!(matches!(error, CudaError::Fault { .. } | CudaError::Driver(_)), "{error}");
     assert_eq!(found, first, "what was finished is there, and nothing else");

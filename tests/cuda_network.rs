@@ -5,7 +5,7 @@
 
 mod common;
 
-use camshaft::cam::{Found, Selection};
+use camshaft::cam::{Enlarge, Found, Levels, Normalisation, Selection};
 use camshaft::cpu::{Cpu, Forward};
 use camshaft::cuda::{Cuda, CudaError, Norm, Options};
 use camshaft::network::Model;
@@ -202,6 +202,32 @@ fn the_device_chooses_the_best_classes() {
     assert_eq!(found.maps(1).iter().map(|(class, _)| *class).collect::<Vec<_>>(), [7, 2, 7]);
     assert_eq!(found.maps(1)[0], every.maps(1)[7]);
     assert_eq!(found.maps(1)[1], every.maps(1)[2]);
+}
+
+#[test]
+fn maps_are_enlarged_as_the_cpu_does() {
+    let golden = Golden::load(SMALL);
+    let cuda = cuda(&model(&golden), Precision::F16);
+    let images = input(&golden);
+    let plain = cuda.run(&images, Selection::Top(2)).unwrap();
+    for (normalisation, levels) in [
+        (Normalisation::MinMax, Levels::U8),
+        (Normalisation::MinMax, Levels::F32),
+        (Normalisation::ReluMinMax, Levels::F16),
+        (Normalisation::None, Levels::F32),
+    ] {
+        // Other extents than the crop's, so that rows and columns cannot be mistaken for each other.
+        let enlarge = Enlarge { h: 50, w: 83, normalisation, levels };
+        for _ in ["step by step", "as a graph"] {
+            let mut found = Found::default();
+            cuda.run_into(&images, Selection::Top(2), Some(enlarge), &mut found).unwrap();
+            for image in 0..golden.meta.n {
+                assert_eq!((found.logits(image), found.maps(image)), (plain.logits(image), plain.maps(image)));
+                let want: Vec<_> = found.maps(image).iter().map(|(_, map)| enlarge.apply(map)).collect();
+                assert_eq!(found.enlarged(image), want, "{enlarge:?}");
+            }
+        }
+    }
 }
 
 #[test]

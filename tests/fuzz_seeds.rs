@@ -7,6 +7,8 @@ use std::path::Path;
 mod image;
 #[path = "../fuzz/checks/labels.rs"]
 mod labels;
+#[path = "../fuzz/checks/ptx.rs"]
+mod ptx;
 #[path = "../fuzz/checks/weights.rs"]
 mod weights;
 
@@ -19,6 +21,7 @@ const TARGETS: &[(&str, Check, Option<&str>)] = &[
     ("pth", |data| weights::check("fuzz.pth", data), Some("tests/goldens/pth")),
     ("labels", |data| labels::check("fuzz.labels", data), Some("assets/labels")),
     ("image", |data| image::check("fuzz.image", data), Some("tests/goldens/preprocess/samples")),
+    ("ptx", ptx::check, Some("crates/cuda-emu/tests/kernels")),
 ];
 
 fn root() -> &'static Path {

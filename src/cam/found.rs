@@ -1,12 +1,13 @@
 //! What a pass over a batch leaves behind.
 
-use super::Map;
+use super::{Enlarged, Map};
 
 /// Scores and maps of a batch, image by image.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Found {
     logits: Vec<Vec<f32>>,
     maps: Vec<Vec<(usize, Map)>>,
+    enlarged: Vec<Vec<Enlarged>>,
 }
 
 impl Found {
@@ -31,14 +32,32 @@ impl Found {
         &self.maps[image]
     }
 
-    /// Adds an image.
-    pub(crate) fn push(&mut self, logits: &[f32], maps: Vec<(usize, Map)>) {
+    /// The same maps enlarged, in the same order; none if that was not asked for.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    pub fn enlarged(&self, image: usize) -> &[Enlarged] {
+        &self.enlarged[image]
+    }
+
+    /// Adds an image. `enlarged` holds one for each map, or none.
+    pub(crate) fn push(&mut self, logits: &[f32], maps: Vec<(usize, Map)>, enlarged: Vec<Enlarged>) {
         self.logits.push(logits.to_vec());
         self.maps.push(maps);
+        self.enlarged.push(enlarged);
     }
 
     /// The images, taken apart.
-    pub(crate) fn into_images(self) -> impl Iterator<Item = (Vec<f32>, Vec<(usize, Map)>)> {
-        self.logits.into_iter().zip(self.maps)
+    pub(crate) fn into_images(self) -> impl Iterator<Item = FoundImage> {
+        let images = self.logits.into_iter().zip(self.maps).zip(self.enlarged);
+        images.map(|((logits, maps), enlarged)| FoundImage { logits, maps, enlarged })
     }
+}
+
+/// Scores and maps of one image.
+pub(crate) struct FoundImage {
+    pub logits: Vec<f32>,
+    pub maps: Vec<(usize, Map)>,
+    /// One for each map, or none.
+    pub enlarged: Vec<Enlarged>,
 }

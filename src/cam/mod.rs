@@ -1,6 +1,7 @@
 //! Class activation maps: weighted channel sum, up-sampling, normalisation.
 
 pub(crate) mod choice;
+mod enlarge;
 mod found;
 mod map;
 mod normalise;
@@ -10,7 +11,9 @@ pub(crate) mod upsample;
 mod weighted_sum;
 
 pub use choice::UnknownChoice;
+pub use enlarge::{Enlarge, Enlarged, Levels};
 pub use found::Found;
+pub(crate) use found::FoundImage;
 pub use map::Map;
 pub use normalise::Normalisation;
 pub use selection::Selection;

@@ -1,10 +1,12 @@
 //! What a pass over images of one shape does, step by step, and where everything lies; made before anything is allocated.
 
+use half::f16;
+
 use super::arena::{Layout, Region};
 use super::operators::Operators;
 use super::real::{Convolutions, Real};
 use super::{CamShape, CudaError, LinearShape, Norm, TopkShape};
-use crate::cam::Selection;
+use crate::cam::{Enlarge, Levels, Selection};
 use crate::network::{Conv2dShape, Layer, LayerShape, Network, Op, PlannedStep, Slots, Value};
 
 /// What tells one plan from another: everything that a recorded graph has fixed.
@@ -14,6 +16,8 @@ pub(super) struct Key {
     pub image: [usize; 3],
     /// Which maps.
     pub maps: Maps,
+    /// What else becomes of them.
+    pub enlarge: Option<Enlarge>,
 }
 
 /// The shape of a [`Selection`].
@@ -77,7 +81,7 @@ pub(super) struct Blueprint {
     pub raw: Region,
     pub shown: Region,
     pub range: Region,
-    /// Everything that the host reads: logits, index, raw maps.
+    /// Everything that the host reads: logits, index, raw maps, and the enlarged ones where asked for.
     pub results: Region,
 }
 
@@ -131,10 +135,17 @@ impl Blueprint {
             operators.top.can_run(&TopkShape { n, classes, k })?;
             plan.push(Step::Rank, "top-k".to_owned(), "softmax_topk_f32".to_owned());
         }
-        let cam = CamShape { n, h: map_h, w: map_w, c: channels, classes, maps: count, out_h: map_h, out_w: map_w };
+        // The kernel always enlarges; where nobody asks, to the size that the maps have.
+        let (out_h, out_w) = key.enlarge.map_or((map_h, map_w), |enlarge| (enlarge.h, enlarge.w));
+        let cam = CamShape { n, h: map_h, w: map_w, c: channels, classes, maps: count, out_h, out_w };
         let cam = (count > 0 && operators.cam.can_run(&cam).is_ok()).then_some(cam);
         if cam.is_some() {
-            plan.push(Step::Cam, "cam".to_owned(), format!("cam_upsample_{}_f32", T::NAME));
+            let levels = match key.enlarge.map(|enlarge| enlarge.levels) {
+                None | Some(Levels::F32) => "f32",
+                Some(Levels::F16) => "f16",
+                Some(Levels::U8) => "u8",
+            };
+            plan.push(Step::Cam, "cam".to_owned(), format!("cam_upsample_{}_{levels}", T::NAME));
         }
 
         let mut layout = Layout::default();
@@ -145,12 +156,17 @@ impl Blueprint {
         let cells = cam.map_or(0, |cam| cam.cells());
         let class_region = layout.place::<i32>(given);
         let probability = layout.place::<f32>(ranked);
-        let shown = layout.place::<f32>(cells);
+        let pixels = cam.map_or(0, |cam| cam.pixels());
         let range = layout.place::<f32>(if cam.is_some() { n * count * 2 } else { 0 });
         layers[last] = layout.place::<f32>(n * classes);
         let index = layout.place::<i32>(ranked);
         let raw = layout.place::<f32>(cells);
-        let results = layers[last].through(raw);
+        let shown = match key.enlarge.map(|enlarge| enlarge.levels) {
+            None | Some(Levels::F32) => layout.place::<f32>(pixels),
+            Some(Levels::F16) => layout.place::<f16>(pixels),
+            Some(Levels::U8) => layout.place::<u8>(pixels),
+        };
+        let results = layers[last].through(if key.enlarge.is_some() { shown } else { raw });
         let Steps { steps, names } = plan;
         Ok(Self {
             key,

@@ -1,6 +1,7 @@
 //! What can go wrong on a CUDA device.
 
 use cudarc::driver::DriverError;
+use cudarc::driver::sys::CUresult;
 
 use crate::network::NetworkError;
 
@@ -163,11 +164,20 @@ pub enum CudaError {
 impl CudaError {
     /// Whether a smaller batch could succeed.
     pub(super) fn is_about_size(&self) -> bool {
-        matches!(self, Self::OutOfMemory { .. } | Self::Unsupported(_) | Self::Network(NetworkError::Geometry { .. }))
+        let small =
+            matches!(self, Self::OutOfMemory { .. } | Self::Unsupported(_) | Self::Network(NetworkError::Geometry { .. }));
+        small || self.is_lack_of_memory()
     }
 
     /// Whether the device may be in a state that no later call can be trusted in.
     pub(super) fn is_final(&self) -> bool {
-        matches!(self, Self::Fault { .. } | Self::Launch { .. } | Self::Driver(_))
+        let by_driver = matches!(self, Self::Fault { .. } | Self::Launch { .. } | Self::Driver(_));
+        by_driver && !self.is_lack_of_memory()
+    }
+
+    /// Whether the driver found no room, for what it needs itself or for pinned host memory.
+    fn is_lack_of_memory(&self) -> bool {
+        let (Self::Fault { source, .. } | Self::Launch { source, .. } | Self::Driver(source)) = self else { return false };
+        source.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY
     }
 }

@@ -6,7 +6,7 @@ use half::f16;
 
 use super::pipeline::{Pipeline, Run};
 use super::{CudaError, Modules, device};
-use crate::cam::{Found, Selection};
+use crate::cam::{Enlarge, Found, Selection};
 use crate::network::{Layer, Model, PlanReport};
 use crate::tensor::{Nhwc, Precision};
 
@@ -91,23 +91,30 @@ impl Cuda {
     /// [`CudaError`]; see [`Cuda::run_into`] for what is finished then.
     pub fn run(&self, images: &Nhwc, selection: Selection<'_>) -> Result<Found, CudaError> {
         let mut found = Found::default();
-        self.run_into(images, selection, &mut found)?;
+        self.run_into(images, selection, None, &mut found)?;
         Ok(found)
     }
 
-    /// As [`Cuda::run`], appending to `found`, which after an error holds what was finished before it.
+    /// As [`Cuda::run`], with the maps enlarged on the device as well if asked for, appending to `found`, which after an error
+    /// holds what was finished before it.
     ///
     /// # Errors
     /// [`CudaError`] for images that do not fit, a class beyond the last, a lack of memory even for one image, activations that
     /// f16 has no room for, and faults of the device. After one of those every call returns [`CudaError::Ended`].
-    pub fn run_into(&self, images: &Nhwc, selection: Selection<'_>, found: &mut Found) -> Result<(), CudaError> {
+    pub fn run_into(
+        &self,
+        images: &Nhwc,
+        selection: Selection<'_>,
+        enlarge: Option<Enlarge>,
+        found: &mut Found,
+    ) -> Result<(), CudaError> {
         check(images)?;
         if let Selection::Classes(classes) = selection
             && let Some(&class) = classes.iter().find(|&&class| class >= self.classes)
         {
             return Err(CudaError::Class { class, classes: self.classes });
         }
-        self.with(|pipeline| pipeline.run(images, selection, found))
+        self.with(|pipeline| pipeline.run(images, selection, enlarge, found))
     }
 
     /// Runs normalised images in one pass and shows `visit` each layer with its output and the output's shape `[N, H, W, C]`.

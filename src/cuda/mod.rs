@@ -1,6 +1,8 @@
 //! The CUDA backend: kernels of our own, compiled by NVRTC when the crate is built, run through the driver loaded at run time.
 //!
-//! One type per kernel, its file called as the kernel's; each checks shapes and lengths before it enqueues anything.
+//! One type per kernel, its file called as the kernel's; each checks shapes and lengths before it enqueues anything. [`Cuda`] runs
+//! whole networks with them: a blueprint chooses a kernel for every layer and a place for everything in one arena, a plan gives it
+//! memory, runs it once step by step so that a fault names its kernel, then records it as one graph and replays that.
 
 mod arena;
 mod batch_norm;

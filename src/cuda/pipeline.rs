@@ -11,7 +11,7 @@ use super::parameters::Parameters;
 use super::plan::{Body, Plan};
 use super::real::Real;
 use super::{CudaError, Modules, Norm};
-use crate::cam::{Found, Map, Selection, class_activation_map};
+use crate::cam::{Enlarge, Enlarged, Found, Levels, Map, Selection, class_activation_map};
 use crate::network::{Layer, Model, Network, PlanReport, Slots};
 use crate::tensor::Nhwc;
 
@@ -33,14 +33,23 @@ pub(super) struct Pipeline<T: Real> {
     stream: Arc<CudaStream>,
 }
 
+/// Sees a layer, the shape of its output and the output.
+pub(super) type Visitor<'a> = dyn FnMut(&Layer, [usize; 4], &[f32]) + 'a;
+
 /// What a pipeline is asked, whatever its precision.
 pub(super) trait Run: Send {
     /// Runs images `[N, H, W, 3]` in as many passes as the device's memory asks for; what is finished is in `found` even when
     /// a later pass fails.
-    fn run(&mut self, images: &Nhwc, selection: Selection<'_>, found: &mut Found) -> Result<(), CudaError>;
+    fn run(
+        &mut self,
+        images: &Nhwc,
+        selection: Selection<'_>,
+        enlarge: Option<Enlarge>,
+        found: &mut Found,
+    ) -> Result<(), CudaError>;
 
     /// Runs in one pass, layer by layer.
-    fn visit(&mut self, images: &Nhwc, visit: &mut dyn FnMut(&Layer, [usize; 4], &[f32])) -> Result<(), CudaError>;
+    fn visit(&mut self, images: &Nhwc, visit: &mut Visitor<'_>) -> Result<(), CudaError>;
 
     /// How a pass over images of a shape runs.
     fn plan(&self, image: [usize; 3], maps: usize) -> Result<PlanReport, CudaError>;
@@ -139,14 +148,40 @@ impl<T: Real> Pipeline<T> {
                 };
                 Some((class, map))
             };
-            found.push(&logits[image * classes..][..classes], of_image.iter().enumerate().filter_map(map).collect());
+            let maps: Vec<(usize, Map)> = of_image.iter().enumerate().filter_map(map).collect();
+            let enlarged = match (blueprint.key.enlarge, blueprint.cam) {
+                (None, _) => Vec::new(),
+                (Some(enlarge), None) => maps.iter().map(|(_, map)| enlarge.apply(map)).collect(),
+                (Some(enlarge), Some(_)) => shown(plan, enlarge, image * maps.len()..(image + 1) * maps.len())?,
+            };
+            found.push(&logits[image * classes..][..classes], maps, enlarged);
         }
         Ok(())
     }
 }
 
+/// Enlarged maps of the last run.
+fn shown(plan: &Plan, enlarge: Enlarge, maps: std::ops::Range<usize>) -> Result<Vec<Enlarged>, CudaError> {
+    fn part<V: bytemuck::Pod>(plan: &Plan, pixels: usize, map: usize) -> Result<Vec<V>, CudaError> {
+        Ok(plan.result::<V>(plan.blueprint.shown)?[map * pixels..][..pixels].to_vec())
+    }
+    let pixels = enlarge.h * enlarge.w;
+    let one = |map| match enlarge.levels {
+        Levels::F32 => part(plan, pixels, map).map(Enlarged::F32),
+        Levels::F16 => part(plan, pixels, map).map(Enlarged::F16),
+        Levels::U8 => part(plan, pixels, map).map(Enlarged::U8),
+    };
+    maps.map(one).collect()
+}
+
 impl<T: Real> Run for Pipeline<T> {
-    fn run(&mut self, images: &Nhwc, selection: Selection<'_>, found: &mut Found) -> Result<(), CudaError> {
+    fn run(
+        &mut self,
+        images: &Nhwc,
+        selection: Selection<'_>,
+        enlarge: Option<Enlarge>,
+        found: &mut Found,
+    ) -> Result<(), CudaError> {
         let [n, h, w, _] = images.shape();
         let maps = Maps::of(selection, self.network.architecture().classes());
         let classes: Vec<i32> = match selection {
@@ -158,7 +193,7 @@ impl<T: Real> Run for Pipeline<T> {
             let most = self.limits.get(&(h, w)).copied().unwrap_or(n);
             let count = most.min(n - first);
             let batch = &images.data()[first * h * w * 3..][..count * h * w * 3];
-            match self.pass(batch, Key { image: [count, h, w], maps }, &classes, found) {
+            match self.pass(batch, Key { image: [count, h, w], maps, enlarge }, &classes, found) {
                 Ok(()) => first += count,
                 Err(error) if error.is_about_size() && count > 1 => {
                     self.limits.insert((h, w), count.div_ceil(2));
@@ -169,9 +204,9 @@ impl<T: Real> Run for Pipeline<T> {
         Ok(())
     }
 
-    fn visit(&mut self, images: &Nhwc, visit: &mut dyn FnMut(&Layer, [usize; 4], &[f32])) -> Result<(), CudaError> {
+    fn visit(&mut self, images: &Nhwc, visit: &mut Visitor<'_>) -> Result<(), CudaError> {
         let [n, h, w, _] = images.shape();
-        let mut plan = self.take(Key { image: [n, h, w], maps: Maps::Top(0) })?;
+        let mut plan = self.take(Key { image: [n, h, w], maps: Maps::Top(0), enlarge: None })?;
         let body = Body { network: &self.network, operators: &self.operators, parameters: &self.parameters };
         plan.visit(&body, images.data(), visit)?;
         self.plans.push(plan);
@@ -180,7 +215,7 @@ impl<T: Real> Run for Pipeline<T> {
 
     fn plan(&self, image: [usize; 3], maps: usize) -> Result<PlanReport, CudaError> {
         let maps = Maps::of(Selection::Top(maps), self.network.architecture().classes());
-        let blueprint = self.blueprint(Key { image, maps })?;
+        let blueprint = self.blueprint(Key { image, maps, enlarge: None })?;
         let (parameters, activations) = (self.parameters.bytes() as u64, blueprint.layout.bytes() as u64);
         Ok(PlanReport { steps: blueprint.names, parameters, activations })
     }
@@ -202,9 +237,9 @@ mod tests {
         let mut pipeline = Pipeline::<f32>::new(&model, &modules, Norm::Folded, true).unwrap();
         let images = Nhwc::new([1, 8, 8, 3], vec![0.5; 8 * 8 * 3]);
         let mut found = Found::default();
-        pipeline.run(&images, Selection::Top(1), &mut found).unwrap();
+        pipeline.run(&images, Selection::Top(1), None, &mut found).unwrap();
         pipeline.parameters.take_memory_away();
-        let error = pipeline.run(&images, Selection::Top(1), &mut found).unwrap_err();
+        let error = pipeline.run(&images, Selection::Top(1), None, &mut found).unwrap_err();
         let CudaError::Fault { kernel, place, .. } = &error else { panic!("{error}") };
         assert!(kernel.starts_with("conv2d_direct_f32_nhwc"), "{error}");
         assert_eq!(place, "`conv1` of 1 images of 8x8");

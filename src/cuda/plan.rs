@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+use cudarc::driver::sys::{CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode};
 use cudarc::driver::{CudaGraph, CudaStream, DriverError, PinnedHostSlice};
 
 use super::arena::{Arena, Region};
@@ -14,7 +14,7 @@ use super::{
     BatchNormArgs, CamOutput, CamUpsampleArgs, Conv2dArgs, CudaError, Epilogue, GlobalAvgPoolArgs, LinearArgs, LinearShape,
     MaxPool2dArgs, SoftmaxTopkArgs, Span, TopkShape,
 };
-use crate::cam::Normalisation;
+use crate::cam::{Levels, Normalisation};
 use crate::network::{Layer, Network, Op, Value};
 
 /// What the steps of a plan refer to.
@@ -44,6 +44,13 @@ struct Graph(CudaGraph);
 // rules out for launches, and dropping takes it whole.
 #[allow(unsafe_code)]
 unsafe impl Send for Graph {}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        // Copies may be under way after a run that failed in the middle; what the driver says of it has been told by then.
+        let _ = self.stream.synchronize();
+    }
+}
 
 impl Plan {
     /// Allocates for `blueprint`, on the device and, pinned, on the host.
@@ -95,8 +102,9 @@ impl Plan {
         }
         let source = self.arena.bytes(self.blueprint.results);
         self.stream.memcpy_dtoh(&source, &mut self.results).map_err(|source| self.graph_fault(source))?;
-        // The results' own event is no help: cudarc records none where it does not track events.
-        self.stream.synchronize().map_err(|source| self.graph_fault(source))
+        // cudarc tracks pinned memory by events, which are off: nothing but the stream says when the copy is done.
+        self.stream.synchronize().map_err(|source| self.graph_fault(source))?;
+        Ok(())
     }
 
     /// Runs as the serial mode does and shows `visit` each layer of the table with its output, once it is complete.
@@ -148,7 +156,8 @@ impl Plan {
 
     /// Enqueues the copies of images, padded and rounded to `T`, and classes.
     fn upload<T: Real>(&mut self, images: &[f32], classes: &[i32]) -> Result<(), CudaError> {
-        self.stream.synchronize()?; // an earlier run that failed may still copy from the buffers
+        // The copies of an earlier run have been waited for, unless it failed in the middle.
+        self.stream.synchronize()?;
         let pixels: &mut [T] = bytemuck::cast_slice_mut(self.image.as_mut_slice()?);
         for (from, to) in images.as_chunks::<3>().0.iter().zip(pixels.chunks_exact_mut(T::IMAGE_CHANNELS)) {
             to.fill(T::zeroed());
@@ -208,9 +217,7 @@ impl Plan {
         let enqueued = self.blueprint.steps.iter().try_for_each(|&step| self.enqueue(body, step));
         let recorded = self.stream.end_capture(CUgraphInstantiate_flags(0)); // ends the recording whatever happened in it
         enqueued?;
-        recorded?
-            .map(Graph)
-            .ok_or_else(|| CudaError::Driver(DriverError(cudarc::driver::sys::CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED)))
+        recorded?.map(Graph).ok_or(CudaError::Driver(DriverError(CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED)))
     }
 
     /// Enqueues one step.
@@ -231,6 +238,7 @@ impl Plan {
             }
             Step::Cam => {
                 let Some(shape) = self.blueprint.cam else { return Ok(()) };
+                let enlarge = self.blueprint.key.enlarge;
                 let (classes, class_stride) = match self.blueprint.key.maps {
                     Maps::Top(k) => (self.blueprint.index, k),
                     Maps::Classes(_) => (self.blueprint.classes, 0),
@@ -241,10 +249,14 @@ impl Plan {
                     weights: body.parameters.classifier().0,
                     classes: self.arena.span(classes),
                     class_stride,
-                    normalisation: Normalisation::None,
+                    normalisation: enlarge.map_or(Normalisation::None, |enlarge| enlarge.normalisation),
                     raw: self.arena.span_mut(self.blueprint.raw),
                     range: self.arena.span_mut(self.blueprint.range),
-                    output: CamOutput::F32(self.arena.span_mut(self.blueprint.shown)),
+                    output: match enlarge.map(|enlarge| enlarge.levels) {
+                        None | Some(Levels::F32) => CamOutput::F32(self.arena.span_mut(self.blueprint.shown)),
+                        Some(Levels::F16) => CamOutput::F16(self.arena.span_mut(self.blueprint.shown)),
+                        Some(Levels::U8) => CamOutput::U8(self.arena.span_mut(self.blueprint.shown)),
+                    },
                 };
                 body.operators.cam.launch(&self.stream, args)
             }

@@ -1,17 +1,18 @@
 //! The backends under one operation: images and a selection of classes in, scores and maps out.
 
-use super::DeviceError;
 use crate::Error;
-use crate::cam::{Found, Selection, class_activation_map};
+use crate::cam::{Enlarge, Found, Map, Selection, class_activation_map};
 use crate::cpu::{Cpu, Forward};
 #[cfg(feature = "cuda")]
 use crate::cuda::Cuda;
+#[cfg(feature = "cuda")]
+use crate::engine::DeviceError;
 use crate::network::PlanReport;
 use crate::tensor::Nhwc;
 
 pub(super) enum Backend {
     Cpu {
-        cpu: Cpu,
+        cpu: Box<Cpu>,
         /// Rows of the classifier, `[K, C]`.
         rows: Vec<f32>,
     },
@@ -21,7 +22,13 @@ pub(super) enum Backend {
 
 impl Backend {
     /// Runs normalised images `[N, H, W, 3]`; `found` has what was finished, whatever is returned.
-    pub(super) fn run(&self, images: &Nhwc, selection: Selection<'_>, found: &mut Found) -> Result<(), Error> {
+    pub(super) fn run(
+        &self,
+        images: &Nhwc,
+        selection: Selection<'_>,
+        enlarge: Option<Enlarge>,
+        found: &mut Found,
+    ) -> Result<(), Error> {
         match self {
             Self::Cpu { cpu, rows } => {
                 let Forward { features, logits } = cpu.forward(images)?;
@@ -30,20 +37,23 @@ impl Backend {
                     let logits = logits.image(image);
                     let map =
                         |&class: &usize| (class, class_activation_map(&features, image, &rows[class * channels..][..channels]));
-                    let maps = match selection {
+                    let maps: Vec<(usize, Map)> = match selection {
                         Selection::Top(k) => ranking(logits).iter().take(k).map(map).collect(),
                         Selection::Classes(classes) => classes.iter().map(map).collect(),
                     };
-                    found.push(logits, maps);
+                    let enlarged =
+                        enlarge.map_or_else(Vec::new, |enlarge| maps.iter().map(|(_, map)| enlarge.apply(map)).collect());
+                    found.push(logits, maps, enlarged);
                 }
                 Ok(())
             }
             #[cfg(feature = "cuda")]
-            Self::Cuda(cuda) => Ok(cuda.run_into(images, selection, found).map_err(DeviceError::Cuda)?),
+            Self::Cuda(cuda) => Ok(cuda.run_into(images, selection, enlarge, found).map_err(DeviceError::Cuda)?),
         }
     }
 
-    /// How a pass over `[N, H, W]` images runs that computes `maps` maps of each.
+    /// How a pass over `[N, H, W]` images runs that computes `maps` maps of each. The processor's maps take next to nothing.
+    #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
     pub(super) fn plan(&self, image: [usize; 3], maps: usize) -> Result<PlanReport, Error> {
         match self {
             Self::Cpu { cpu, .. } => Ok(cpu.plan(image)?),

@@ -153,7 +153,7 @@ fn backend(
         (Device::Cpu, _) => None,
     };
     let (cpu, rows) = (Cpu::new(model, threads)?, model.classifier()?.0);
-    Ok((Backend::Cpu { cpu, rows }, fallback))
+    Ok((Backend::Cpu { cpu: Box::new(cpu), rows }, fallback))
 }
 
 #[cfg(feature = "cuda")]

@@ -4,7 +4,7 @@ use image::RgbImage;
 use serde::Serialize;
 
 use super::backend::ranking;
-use crate::cam::Map;
+use crate::cam::{Enlarged, Map};
 use crate::input::CropTransform;
 use crate::labels::Labels;
 
@@ -28,6 +28,8 @@ pub struct ClassMap {
     pub prediction: Prediction,
     /// Class activation map, raw and signed, `[h, w]` of `layer4` (7 x 7 for a 224 x 224 crop).
     pub map: Map,
+    /// The map at the size of the crop, if the request asked for it.
+    pub enlarged: Option<Enlarged>,
 }
 
 /// One picture, explained.

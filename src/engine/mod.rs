@@ -14,7 +14,7 @@ pub use request::{Classes, Request};
 use backend::Backend;
 
 use crate::Error;
-use crate::cam::{Found, Map, Selection};
+use crate::cam::{Found, FoundImage, Map, Selection};
 use crate::input::{Input, Picture, Recipe};
 use crate::labels::Labels;
 use crate::network::{Model, PlanReport};
@@ -146,9 +146,11 @@ impl Engine {
         for same_size in inputs.chunk_by(|a, b| (a.h, a.w) == (b.h, b.w)) {
             for batch in same_size.chunks(self.batch) {
                 let mut found = Found::default();
-                let done = self.backend.run(&tensor(batch), selection, &mut found);
-                let finished = batch.iter().zip(found.into_images());
-                explanations.extend(finished.map(|(input, (logits, maps))| self.explanation(input, &logits, maps)));
+                let enlarge = request.enlarge(batch[0].h, batch[0].w);
+                let done = self.backend.run(&tensor(batch), selection, enlarge, &mut found);
+                for (input, found) in batch.iter().zip(found.into_images()) {
+                    explanations.push(self.explanation(input, found)?);
+                }
                 done?;
             }
         }
@@ -156,14 +158,19 @@ impl Engine {
     }
 
     /// Names what was found in one picture.
-    fn explanation(&self, input: &Input, logits: &[f32], maps: Vec<(usize, Map)>) -> Explanation {
-        let predictions = explanation::rank(logits, &self.labels);
+    fn explanation(&self, input: &Input, found: FoundImage) -> Result<Explanation, Error> {
+        if let Some(class) = found.logits.iter().position(|logit| !logit.is_finite()) {
+            return Err(Error::NotFinite { class, value: found.logits[class] });
+        }
+        let predictions = explanation::rank(&found.logits, &self.labels);
+        let mut enlarged = found.enlarged.into_iter();
         let map = |(class, map): (usize, Map)| {
+            let enlarged = enlarged.next();
             let prediction = predictions.iter().find(|prediction| prediction.class == class)?.clone();
-            Some(ClassMap { prediction, map })
+            Some(ClassMap { prediction, map, enlarged })
         };
-        let maps = maps.into_iter().filter_map(map).collect();
-        Explanation { crop: input.crop.clone(), transform: input.transform, predictions, maps }
+        let maps = found.maps.into_iter().filter_map(map).collect();
+        Ok(Explanation { crop: input.crop.clone(), transform: input.transform, predictions, maps })
     }
 
     /// Bias of a class: what the mean of its map lacks to the logit.

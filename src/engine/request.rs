@@ -1,5 +1,7 @@
 //! What to explain.
 
+use crate::cam::{Enlarge, Levels, Normalisation};
+
 /// Which classes get a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Classes {
@@ -13,17 +15,30 @@ pub enum Classes {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     classes: Classes,
+    enlarge: Option<(Normalisation, Levels)>,
 }
 
 impl Request {
     /// Maps of the `k` most probable classes; all of them if there are fewer.
     pub fn top(k: usize) -> Self {
-        Self { classes: Classes::Top(k) }
+        Self { classes: Classes::Top(k), enlarge: None }
     }
 
     /// Maps of these classes, by index (`"281"`) or name (`"tabby"`); one asked for twice counts once.
     pub fn classes<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
-        Self { classes: Classes::Named(names.into_iter().map(Into::into).collect()) }
+        Self { classes: Classes::Named(names.into_iter().map(Into::into).collect()), enlarge: None }
+    }
+
+    /// Asks for each map at the size of the crop as well, normalised, stored as `levels`: on a CUDA device by the kernel that
+    /// computes the map.
+    pub fn enlarged(mut self, normalisation: Normalisation, levels: Levels) -> Self {
+        self.enlarge = Some((normalisation, levels));
+        self
+    }
+
+    /// What becomes of maps for inputs of `h` x `w`.
+    pub(crate) fn enlarge(&self, h: usize, w: usize) -> Option<Enlarge> {
+        self.enlarge.map(|(normalisation, levels)| Enlarge { h, w, normalisation, levels })
     }
 
     /// What was asked for.

@@ -49,7 +49,7 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
         let result = match outcome {
             Ok((picture, explanation)) => Job { args, save: &save, style, names: &names, index, picture, explanation }
                 .write()
-                .map(|results| Outcome::Ok { transform: explanation.transform, results })
+                .map(|results| Outcome::Ok { transform: *explanation.input.transform(), results })
                 .map_err(|message| format!("{file}: {message}")),
             Err(message) => Err(message.to_owned()),
         };
@@ -92,7 +92,8 @@ struct Job<'a> {
 impl Job<'_> {
     /// Writes all classes of the picture, on all threads; what was written stays if one fails.
     fn write(&self) -> Result<Vec<ClassEntry>, String> {
-        let scene = Scene::new(self.args.view, &self.picture.rgb, &self.explanation.crop, &self.explanation.transform);
+        let input = &self.explanation.input;
+        let scene = Scene::new(self.args.view, &self.picture.rgb, input.crop(), input.transform());
         let scene = scene.map_err(|error| error.to_string())?;
         let entries =
             self.explanation.maps.par_iter().map(|map| self.write_class(&scene, map).map_err(|error| error.to_string()));
@@ -112,8 +113,8 @@ impl Job<'_> {
                 Artifact::Heatmap => write_png(&path, &scene.heatmap(&class.map, &self.style)?, force)?,
                 Artifact::Cam => write_npy(&path, &class.map, force)?,
                 Artifact::CamFull => {
-                    let (w, h) = self.explanation.transform.crop;
-                    write_npy(&path, &class.map.upsample(h as usize, w as usize), force)?;
+                    let (h, w) = (self.explanation.input.h(), self.explanation.input.w());
+                    write_npy(&path, &class.map.upsample(h, w), force)?;
                 }
                 kind => anyhow::bail!("cannot write {}", kind.suffix()),
             }

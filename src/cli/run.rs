@@ -89,7 +89,7 @@ impl<'a> Run<'a> {
             Item::Missing(Missing { name, reason }) => return Err(format!("{name}: {reason}")),
         };
         let picture = picture.map_err(|error| error.to_string())?;
-        let input = self.engine.recipe().apply(&picture).map_err(|error| error.to_string())?;
+        let input = self.engine.prepare(&picture).map_err(|error| error.to_string())?;
         Ok((picture, input))
     }
 

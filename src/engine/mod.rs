@@ -113,16 +113,14 @@ impl Engine {
     }
 
     /// What the network is to read of `picture`, by the engine's recipe. Where the network runs on the processor the picture is
-    /// resized here, on the calling thread, so that many can be at the same time; a CUDA device does it itself, later.
+    /// resized here, on the calling thread, so that many can be at the same time, and let go of; a CUDA device resizes it itself,
+    /// later.
     ///
     /// # Errors
     /// As [`Recipe::apply`].
     pub fn prepare(&self, picture: &Picture) -> Result<Input, Error> {
         let input = self.recipe.apply(picture)?;
-        if self.backend.reads_crops() {
-            input.crop();
-        }
-        Ok(input)
+        Ok(if self.backend.reads_crops() { input.cut() } else { input })
     }
 
     /// Class activation maps of `pictures`, in their order: preprocessing, one forward pass per batch, then one map per class

@@ -19,9 +19,20 @@ pub struct Input {
 
 #[derive(Debug)]
 enum Origin {
-    Photograph { photograph: Photograph, crop: OnceLock<RgbImage> },
+    Photograph {
+        photograph: Photograph,
+        crop: OnceLock<RgbImage>,
+    },
+    /// The picture is gone.
+    Crop {
+        crop: RgbImage,
+        recipe: Recipe,
+    },
     /// `values` `[H, W, 3]`.
-    Tensor { values: Vec<f32>, crop: RgbImage },
+    Tensor {
+        values: Vec<f32>,
+        crop: RgbImage,
+    },
 }
 
 /// A decoded picture and what is to be done to it.
@@ -57,6 +68,29 @@ impl Input {
         Ok(Self { transform, origin: Arc::new(Origin::Tensor { values: tensor, crop }) })
     }
 
+    /// The same with the crop computed now, and without the picture, which may be much larger.
+    pub fn cut(self) -> Self {
+        let Origin::Photograph { photograph: Photograph { recipe, .. }, .. } = *self.origin else { return self };
+        let crop = match Arc::try_unwrap(self.origin) {
+            Ok(Origin::Photograph { photograph, crop }) => {
+                crop.into_inner().unwrap_or_else(|| photograph.plan.cut(&photograph.rgb))
+            }
+            Ok(Origin::Crop { crop, .. } | Origin::Tensor { crop, .. }) => crop,
+            Err(shared) => Self { transform: self.transform, origin: shared }.crop().clone(),
+        };
+        Self { transform: self.transform, origin: Arc::new(Origin::Crop { crop, recipe }) }
+    }
+
+    /// Bytes that it keeps in memory; clones share them.
+    pub fn bytes(&self) -> u64 {
+        let (pixels, values) = match &*self.origin {
+            Origin::Photograph { photograph, .. } => (photograph.rgb.as_raw().len(), 0),
+            Origin::Crop { .. } => (0, 0),
+            Origin::Tensor { values, .. } => (0, size_of_val(&values[..])),
+        };
+        (pixels + values + self.h() * self.w() * 3) as u64
+    }
+
     /// Rows that the network reads.
     pub fn h(&self) -> usize {
         self.transform.crop.1 as usize
@@ -76,24 +110,25 @@ impl Input {
     pub fn crop(&self) -> &RgbImage {
         match &*self.origin {
             Origin::Photograph { photograph, crop } => crop.get_or_init(|| photograph.plan.cut(&photograph.rgb)),
-            Origin::Tensor { crop, .. } => crop,
+            Origin::Crop { crop, .. } | Origin::Tensor { crop, .. } => crop,
         }
     }
 
     /// `[H, W, 3]`, red, green, blue, normalised. Computed at each call, unless it was prepared elsewhere.
     pub fn tensor(&self) -> Cow<'_, [f32]> {
         match &*self.origin {
-            Origin::Photograph { photograph, .. } => Cow::Owned(photograph.recipe.normalise(self.crop())),
+            Origin::Photograph { photograph: Photograph { recipe, .. }, .. } | Origin::Crop { recipe, .. } => {
+                Cow::Owned(recipe.normalise(self.crop()))
+            }
             Origin::Tensor { values, .. } => Cow::Borrowed(values),
         }
     }
 
-    /// The picture, unless a tensor took its place.
-    #[allow(dead_code, reason = "the processor reads the crop")]
+    /// The picture, if it is still there.
     pub(crate) fn photograph(&self) -> Option<&Photograph> {
         match &*self.origin {
             Origin::Photograph { photograph, .. } => Some(photograph),
-            Origin::Tensor { .. } => None,
+            Origin::Crop { .. } | Origin::Tensor { .. } => None,
         }
     }
 }
@@ -113,6 +148,20 @@ mod tests {
         assert_eq!(made(18, (2, 3)).unwrap_err().to_string(), "crop is 2x3 pixels, expected the transform's 3x2, at least 1x1");
         let empty = CropTransform { crop: (0, 0), ..transform };
         assert!(Input::from_tensor(vec![], RgbImage::new(0, 0), empty).is_err());
+    }
+
+    #[test]
+    fn what_is_cut_lets_go_of_its_picture() {
+        let picture = Picture::from_rgb("ramp", RgbImage::from_fn(9, 7, |x, y| image::Rgb([(x * 20) as u8, (y * 30) as u8, 5])));
+        let recipe = Recipe { resize: None, crop: Some(4), ..Recipe::default() };
+        let input = recipe.apply(&picture).unwrap();
+        assert_eq!(input.bytes(), 9 * 7 * 3 + 4 * 4 * 3);
+        for cut in [input.clone().cut(), input.clone().cut().cut(), recipe.apply(&picture).unwrap().cut()] {
+            assert!(cut.photograph().is_none());
+            assert_eq!((cut.crop(), cut.tensor(), cut.bytes()), (input.crop(), input.tensor(), 4 * 4 * 3));
+        }
+        drop(input);
+        assert_eq!(Arc::strong_count(&picture.rgb), 1);
     }
 
     #[test]

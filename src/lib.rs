@@ -14,6 +14,7 @@ pub mod input;
 pub mod labels;
 pub mod network;
 pub mod output;
+pub mod pipeline;
 pub mod render;
 pub mod sources;
 pub mod tensor;

@@ -13,6 +13,7 @@ pub mod input;
 pub mod labels;
 pub mod network;
 pub mod output;
+pub mod pipeline;
 pub mod render;
 pub mod sources;
 pub mod tensor;

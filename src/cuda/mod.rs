@@ -30,6 +30,7 @@ mod preprocess_tables;
 mod real;
 mod softmax_topk;
 mod span;
+mod tile_choice;
 pub mod variants;
 
 pub use batch_norm::{BatchNorm, BatchNormArgs};

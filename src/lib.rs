@@ -3,6 +3,7 @@
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 
+pub mod bench;
 pub mod cam;
 pub mod cpu;
 #[cfg(feature = "cuda")]

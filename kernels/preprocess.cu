@@ -4,6 +4,7 @@
 //   resize_{horizontal,vertical}_u8: the first pass, u8 RGB -> u8 RGB, rows packed
 //   resize_{horizontal,vertical}_normalise_{f32_c3,f32_c4,f16_c4,f16_c8}: the second pass, which also writes the crop's bytes,
 //     black where the crop is larger than the picture, and the tensor: y[h,w,c] = table[c][byte], channels past the third 0
+//   resize_{horizontal,vertical}_crop_u8: the second pass without the tensor
 //   in u8 RGB, any row pitch   first i32 [outputs]   weight i32 [taps, outputs], padded with 0   table f32 [3, 256]
 //   crop u8 [H, W, 3]   y f32 or f16 [H, W, CHANNELS], one image; 8-byte (f16_c4) or 16-byte aligned (f32_c4, f16_c8)
 //   grid (ceil(W/TILE_W), ceil(H/TILE_H), 1)   block (TILE_W, TILE_H, 1)   no shared memory
@@ -97,6 +98,25 @@ __device__ __forceinline__ void resize(const unsigned char* __restrict__ in, con
     store_rgb(out + ((size_t)y * params.out_w + x) * 3, filter<AXIS>(in, first, weight, params, x, y));
 }
 
+// The pixel (x, y) of the crop: black where the picture does not reach.
+template <Axis AXIS>
+__device__ __forceinline__ Rgb cut(const unsigned char* __restrict__ in, const int* __restrict__ first,
+                                   const int* __restrict__ weight, const ResizeParams& params, int x, int y) {
+    const int seen_x = x - params.at_x, seen_y = y - params.at_y;
+    if (seen_x >= 0 && seen_x < params.seen_w && seen_y >= 0 && seen_y < params.seen_h)
+        return filter<AXIS>(in, first, weight, params, seen_x, seen_y);
+    return {0, 0, 0};
+}
+
+template <Axis AXIS>
+__device__ __forceinline__ void resize_crop(const unsigned char* __restrict__ in, const int* __restrict__ first,
+                                            const int* __restrict__ weight, unsigned char* __restrict__ crop,
+                                            const ResizeParams& params) {
+    const int x = blockIdx.x * TILE_W + threadIdx.x, y = blockIdx.y * TILE_H + threadIdx.y;
+    if (x >= params.out_w || y >= params.out_h) return;
+    store_rgb(crop + ((size_t)y * params.out_w + x) * 3, cut<AXIS>(in, first, weight, params, x, y));
+}
+
 template <Axis AXIS, typename T, int CHANNELS>
 __device__ __forceinline__ void resize_normalise(const unsigned char* __restrict__ in, const int* __restrict__ first,
                                                  const int* __restrict__ weight, const float* __restrict__ table,
@@ -104,10 +124,7 @@ __device__ __forceinline__ void resize_normalise(const unsigned char* __restrict
                                                  const ResizeParams& params) {
     const int x = blockIdx.x * TILE_W + threadIdx.x, y = blockIdx.y * TILE_H + threadIdx.y;
     if (x >= params.out_w || y >= params.out_h) return;
-    const int seen_x = x - params.at_x, seen_y = y - params.at_y;
-    Rgb pixel = {0, 0, 0};
-    if (seen_x >= 0 && seen_x < params.seen_w && seen_y >= 0 && seen_y < params.seen_h)
-        pixel = filter<AXIS>(in, first, weight, params, seen_x, seen_y);
+    const Rgb pixel = cut<AXIS>(in, first, weight, params, x, y);
     const size_t at = (size_t)y * params.out_w + x;
     store_rgb(crop + at * 3, pixel);
     Sink<T, CHANNELS>::store(y_out, at, __ldg(table + pixel.r), __ldg(table + 256 + pixel.g), __ldg(table + 512 + pixel.b));
@@ -118,6 +135,11 @@ __device__ __forceinline__ void resize_normalise(const unsigned char* __restrict
         NAME##_u8(const unsigned char* __restrict__ in, const int* __restrict__ first, const int* __restrict__ weight,  \
                   unsigned char* __restrict__ out, const ResizeParams params) {                                         \
         resize<AXIS>(in, first, weight, out, params);                                                                   \
+    }                                                                                                                   \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                               \
+        NAME##_crop_u8(const unsigned char* __restrict__ in, const int* __restrict__ first,                             \
+                       const int* __restrict__ weight, unsigned char* __restrict__ crop, const ResizeParams params) {   \
+        resize_crop<AXIS>(in, first, weight, crop, params);                                                             \
     }                                                                                                                   \
     RESIZE_NORMALISE(NAME##_normalise_f32_c3, AXIS, float, 3)                                                           \
     RESIZE_NORMALISE(NAME##_normalise_f32_c4, AXIS, float, 4)                                                           \

@@ -5,19 +5,21 @@ use half::f16;
 use super::arena::{Layout, Region};
 use super::operators::Operators;
 use super::real::{Convolutions, Real};
-use super::{CamShape, CudaError, LinearShape, Norm, TopkShape};
+use super::{CamShape, CudaError, LinearShape, Norm, Show, TopkShape};
 use crate::cam::{Enlarge, Levels, Selection};
 use crate::network::{Conv2dShape, Layer, LayerShape, Network, Op, PlannedStep, Slots, Value};
 
 /// What tells one plan from another: everything that a recorded graph has fixed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Key {
     /// `[N, H, W]` of the images.
     pub image: [usize; 3],
+    /// Whether they come as pictures, so that their pixels are there too.
+    pub pixels: bool,
     /// Which maps.
     pub maps: Maps,
-    /// What else becomes of them.
-    pub enlarge: Option<Enlarge>,
+    /// What else becomes of them. An overlay needs the pixels.
+    pub show: Option<Show>,
 }
 
 /// The shape of a [`Selection`].
@@ -66,6 +68,8 @@ pub(super) struct Blueprint {
     /// By layer; the stem's with the image's padded channels.
     pub convs: Vec<Option<Conv2dShape>>,
     pub layout: Layout,
+    /// `[N, H, W, 3]` u8: what the network sees, before normalisation; empty unless the images come as pictures.
+    pub pixels: Region,
     /// `[N, H, W, T::IMAGE_CHANNELS]`.
     pub image: Region,
     /// Outputs, by layer.
@@ -77,7 +81,7 @@ pub(super) struct Blueprint {
     /// `[N, maps]` each, where the device chooses.
     pub index: Region,
     pub probability: Region,
-    /// `[N, maps, h, w]`, the same normalised, and `[N, maps, 2]`.
+    /// `[N, maps, h, w]`, what is shown of them (enlarged, or a picture of 3 bytes a pixel), and `[N, maps, 2]`.
     pub raw: Region,
     pub shown: Region,
     pub range: Region,
@@ -136,19 +140,24 @@ impl Blueprint {
             plan.push(Step::Rank, "top-k".to_owned(), "softmax_topk_f32".to_owned());
         }
         // The kernel always enlarges; where nobody asks, to the size that the maps have.
-        let (out_h, out_w) = key.enlarge.map_or((map_h, map_w), |enlarge| (enlarge.h, enlarge.w));
+        let (out_h, out_w) = match key.show {
+            None => (map_h, map_w),
+            Some(Show::Enlarged(enlarge)) => (enlarge.h, enlarge.w),
+            Some(Show::Overlay(_)) => (h, w),
+        };
         let cam = CamShape { n, h: map_h, w: map_w, c: channels, classes, maps: count, out_h, out_w };
         let cam = (count > 0 && operators.cam.can_run(&cam).is_ok()).then_some(cam);
         if cam.is_some() {
-            let levels = match key.enlarge.map(|enlarge| enlarge.levels) {
-                None | Some(Levels::F32) => "f32",
-                Some(Levels::F16) => "f16",
-                Some(Levels::U8) => "u8",
+            let kernel = match key.show {
+                None => format!("cam_upsample_{}_f32", T::NAME),
+                Some(Show::Enlarged(enlarge)) => format!("cam_upsample_{}_{}", T::NAME, enlarge.levels.name()),
+                Some(Show::Overlay(_)) => format!("cam_overlay_{}", T::NAME),
             };
-            plan.push(Step::Cam, "cam".to_owned(), format!("cam_upsample_{}_{levels}", T::NAME));
+            plan.push(Step::Cam, "cam".to_owned(), kernel);
         }
 
         let mut layout = Layout::default();
+        let pixel_region = layout.place::<u8>(if key.pixels { n * h * w * 3 } else { 0 });
         let image = layout.place::<T>(n * h * w * T::IMAGE_CHANNELS);
         let (mut layers, last) = (slot_regions::<T>(network, slots, &shapes, &mut layout), shapes.len() - 1);
         let given = if let Maps::Classes(count) = key.maps { count } else { 0 };
@@ -161,12 +170,13 @@ impl Blueprint {
         layers[last] = layout.place::<f32>(n * classes);
         let index = layout.place::<i32>(ranked);
         let raw = layout.place::<f32>(cells);
-        let shown = match key.enlarge.map(|enlarge| enlarge.levels) {
-            None | Some(Levels::F32) => layout.place::<f32>(pixels),
-            Some(Levels::F16) => layout.place::<f16>(pixels),
-            Some(Levels::U8) => layout.place::<u8>(pixels),
+        let shown = match key.show {
+            None | Some(Show::Enlarged(Enlarge { levels: Levels::F32, .. })) => layout.place::<f32>(pixels),
+            Some(Show::Enlarged(Enlarge { levels: Levels::F16, .. })) => layout.place::<f16>(pixels),
+            Some(Show::Enlarged(Enlarge { levels: Levels::U8, .. })) => layout.place::<u8>(pixels),
+            Some(Show::Overlay(_)) => layout.place::<u8>(pixels * 3),
         };
-        let results = layers[last].through(if key.enlarge.is_some() { shown } else { raw });
+        let results = layers[last].through(if key.show.is_some() { shown } else { raw });
         let Steps { steps, names } = plan;
         Ok(Self {
             key,
@@ -175,6 +185,7 @@ impl Blueprint {
             shapes,
             convs,
             layout,
+            pixels: pixel_region,
             image,
             layers,
             classes: class_region,

@@ -1,9 +1,10 @@
 //! Every kernel that a network of one precision needs, loaded once.
 
 use super::real::{Convolutions, Real};
-use super::{BatchNorm, CamUpsample, CudaError, GlobalAvgPool, Linear, MaxPool2d, Modules, SoftmaxTopk};
+use super::{BatchNorm, CamUpsample, CudaError, GlobalAvgPool, Linear, MaxPool2d, Modules, Preprocess, SoftmaxTopk};
 
 pub(super) struct Operators<T: Real> {
+    pub preprocess: Preprocess<T>,
     pub convolutions: T::Convolutions,
     pub batch_norm: BatchNorm<T>,
     pub max_pool: MaxPool2d<T>,
@@ -20,6 +21,7 @@ impl<T: Real> Operators<T> {
     /// If the build has no code for the device, or the driver refuses it.
     pub(super) fn load(modules: &Modules) -> Result<Self, CudaError> {
         Ok(Self {
+            preprocess: Preprocess::new(modules, T::IMAGE_CHANNELS)?,
             convolutions: T::Convolutions::new(modules)?,
             batch_norm: BatchNorm::new(modules)?,
             max_pool: MaxPool2d::new(modules)?,

@@ -5,12 +5,14 @@ mod builder;
 mod device;
 mod explanation;
 mod measure;
+mod pending;
 mod request;
 
 pub use builder::{EngineBuilder, LABELS_KEY};
 pub use device::{Device, DeviceError};
 pub use explanation::{ClassMap, Explanation, Prediction};
 pub use measure::{Passes, StepTimes, Timings};
+pub use pending::Pending;
 pub use request::{Classes, Request};
 
 use backend::Backend;
@@ -18,11 +20,12 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::bench::GpuFacts;
-use crate::cam::{Found, FoundImage, Map, Selection};
+use crate::cam::FoundImage;
 use crate::input::{Input, Picture, Recipe};
 use crate::labels::Labels;
 use crate::network::{Model, PlanReport};
-use crate::tensor::{Nhwc, Precision};
+use crate::render::{RenderError, Scene};
+use crate::tensor::Precision;
 
 /// Images that share a forward pass unless the builder says otherwise.
 pub const DEFAULT_BATCH: usize = 8;
@@ -171,51 +174,76 @@ impl Engine {
     /// # Errors
     /// As [`Engine::explain`], and faults of the device.
     pub fn explain_into(&self, inputs: &[&Input], request: &Request, explanations: &mut Vec<Explanation>) -> Result<(), Error> {
-        let named = self.resolve(request)?;
-        let selection = match (request.selection(), &named) {
-            (Classes::Top(k), _) => Selection::Top(*k),
-            (Classes::Named(_), named) => Selection::Classes(named.as_deref().unwrap_or_default()),
-        };
-        for same_size in inputs.chunk_by(|a, b| (a.h(), a.w()) == (b.h(), b.w())) {
-            for batch in same_size.chunks(self.batch) {
-                let mut found = Found::default();
-                let enlarge = request.enlarge(batch[0].h(), batch[0].w());
-                let done = self.backend.run(&tensor(batch), selection, enlarge, &mut found);
-                for (input, found) in batch.iter().zip(found.into_images()) {
-                    explanations.push(self.explanation(input, found)?);
-                }
-                done?;
-            }
-        }
-        Ok(())
+        self.submit(inputs, request)?.collect_into(explanations)
     }
 
-    /// Names what was found in one picture.
-    fn explanation(&self, input: &Input, found: FoundImage) -> Result<Explanation, Error> {
+    /// Starts to explain prepared pictures and returns while a CUDA device is at work: it copies and resizes the pictures of one
+    /// submission while it computes another, two at a time. On the processor the work is done when it is collected.
+    ///
+    /// ```
+    /// # use camshaft::{Engine, Request, input::Picture};
+    /// let engine = Engine::builder().build()?;
+    /// let request = Request::top(1);
+    /// let mut before: Option<camshaft::engine::Pending> = None;
+    /// let mut found = Vec::new();
+    /// for name in ["meadow.jpg", "pavement.jpg"] {
+    ///     let input = engine.prepare(&Picture::open(&std::path::Path::new("assets/demo").join(name))?)?;
+    ///     if let Some(before) = before.replace(engine.submit(&[&input], &request)?) {
+    ///         before.collect_into(&mut found)?;
+    ///     }
+    /// }
+    /// before.into_iter().try_for_each(|last| last.collect_into(&mut found))?;
+    /// assert_eq!(found.len(), 2);
+    /// # Ok::<(), camshaft::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Label`] for an unknown class. Whatever else goes wrong is told when the work is collected.
+    pub fn submit(&self, inputs: &[&Input], request: &Request) -> Result<Pending<'_>, Error> {
+        let named = self.resolve(request)?;
+        let mut pending = Pending::new(self, request.clone(), named);
+        let alike = |a: &&Input, b: &&Input| (a.h(), a.w(), a.is_picture()) == (b.h(), b.w(), b.is_picture());
+        for alike in inputs.chunk_by(alike) {
+            for batch in alike.chunks(self.batch) {
+                pending.start(batch);
+            }
+        }
+        Ok(pending)
+    }
+
+    /// Names what was found in one picture, and draws what the backend has not drawn.
+    fn explanation(&self, input: &Input, request: &Request, found: FoundImage) -> Result<Explanation, Error> {
         if let Some(class) = found.logits.iter().position(|logit| !logit.is_finite()) {
             return Err(Error::NotFinite { class, value: found.logits[class] });
         }
         let predictions = explanation::rank(&found.logits, &self.labels);
-        let mut enlarged = found.enlarged.into_iter();
-        let map = |(class, map): (usize, Map)| {
-            let enlarged = enlarged.next();
-            let prediction = predictions.iter().find(|prediction| prediction.class == class)?.clone();
-            Some(ClassMap { prediction, map, enlarged })
-        };
-        let maps = found.maps.into_iter().filter_map(map).collect();
+        let (mut enlarged, mut overlays) = (found.enlarged.into_iter(), found.overlays.into_iter());
+        let enlarge = request.enlarge(input.h(), input.w());
+        let mut maps = Vec::with_capacity(found.maps.len());
+        for (class, map) in found.maps {
+            let Some(prediction) = predictions.iter().find(|prediction| prediction.class == class).cloned() else { continue };
+            let enlarged = enlarged.next().or_else(|| enlarge.map(|enlarge| enlarge.apply(&map)));
+            let overlay = match (request.style(), overlays.next()) {
+                (None, _) => None,
+                (Some(_), Some(drawn)) => {
+                    map.stats().map_err(RenderError::from)?; // a map that is not finite has no picture
+                    Some(drawn)
+                }
+                (Some(style), None) => Some(Scene::of_crop(input.crop(), input.transform())?.overlay(&map, &style)?),
+            };
+            maps.push(ClassMap { prediction, map, enlarged, overlay });
+        }
         Ok(Explanation { input: input.clone(), predictions, maps })
+    }
+
+    /// Whether overlays are drawn where the maps are computed, on the device; else it is the processor that draws them, and who
+    /// has threads to spare may draw them later.
+    pub fn draws_overlays(&self) -> bool {
+        !self.backend.reads_crops()
     }
 
     /// Bias of a class: what the mean of its map lacks to the logit.
     pub fn bias(&self, class: usize) -> Option<f32> {
         self.bias.get(class).copied()
     }
-}
-
-/// Inputs of one size as a batch, `[N, H, W, 3]`.
-fn tensor(batch: &[&Input]) -> Nhwc {
-    let (h, w) = (batch[0].h(), batch[0].w());
-    let mut data = Vec::with_capacity(batch.len() * h * w * 3);
-    batch.iter().for_each(|input| data.extend_from_slice(&input.tensor()));
-    Nhwc::new([batch.len(), h, w, 3], data)
 }

@@ -22,6 +22,9 @@ mod transform;
 
 pub use error::InputError;
 pub use input::Input;
+#[cfg(feature = "cuda")]
+pub(crate) use input::Photograph;
+pub(crate) use input::batch;
 pub use picture::Picture;
 pub use recipe::{CropPlan, MAX_CROP, MAX_INPUT_PIXELS, MAX_RESIZE, Recipe};
 pub use resize::{Interpolation, resize};

@@ -137,7 +137,7 @@ mod program {
         let stdout = text(&output.stdout);
         assert!(output.status.success(), "{}", text(&output.stderr));
         for part in
-            ["cuda:0 (", ", f16)", "MiB parameters", "conv2d_implicit_gemm_f16_nhwc", "softmax_topk_f32", "cam_upsample_f16"]
+            ["cuda:0 (", ", f16)", "MiB parameters", "conv2d_implicit_gemm_f16_nhwc", "avgpool, fc", "linear_f16", "cam_upsample_f16"]
         {
             assert!(stdout.contains(part), "`{part}` is not in\n{stdout}");
         }

@@ -241,7 +241,7 @@ impl Plan {
                 let enlarge = self.blueprint.key.enlarge;
                 let (classes, class_stride) = match self.blueprint.key.maps {
                     Maps::Top(k) => (self.blueprint.index, k),
-                    Maps::Classes(_) => (self.blueprint.classes, 0),
+                    Maps::Classes(_) | Maps::Host => (self.blueprint.classes, 0),
                 };
                 let args = CamUpsampleArgs {
                     shape,

@@ -5,21 +5,24 @@ mod builder;
 mod device;
 mod explanation;
 mod expression;
+mod measure;
 mod request;
 
 pub use builder::{EngineBuilder, LABELS_KEY};
 pub use device::{Device, DeviceError};
 pub use explanation::{ClassMap, Explanation, Prediction};
+pub use measure::{Passes, StepTimes, Timings};
 pub use request::{Classes, Request};
 
 use backend::Backend;
 
 use crate::Error;
+use crate::bench::GpuFacts;
 use crate::cam::{Asked, Found, FoundImage, Map, Method, Score, Selection, Target, Targets};
 use crate::input::{Input, Picture, Recipe};
 use crate::labels::Labels;
 use crate::network::{Model, PlanReport};
-use crate::tensor::Nhwc;
+use crate::tensor::{Nhwc, Precision};
 
 /// Images that share a forward pass unless the builder says otherwise.
 pub const DEFAULT_BATCH: usize = 8;
@@ -77,6 +80,24 @@ impl Engine {
     /// Where the network runs, in words.
     pub fn device(&self) -> String {
         self.backend.describe()
+    }
+
+    /// What the driver says of the GPU that the network runs on; `None` on the processor.
+    ///
+    /// # Errors
+    /// If the driver does not answer.
+    pub fn gpu(&self) -> Result<Option<GpuFacts>, Error> {
+        self.backend.gpu()
+    }
+
+    /// What activations and filters are stored in.
+    pub fn precision(&self) -> Precision {
+        self.backend.precision()
+    }
+
+    /// Threads of the processor that a pass uses; on a GPU 1, which feeds it.
+    pub fn threads(&self) -> usize {
+        self.backend.threads()
     }
 
     /// Why [`Device::Auto`] chose the processor, if it did.

@@ -27,15 +27,26 @@ impl Picture {
     /// # Errors
     /// [`InputError`], always with the file's name: unreadable, a folder, empty, of another format, cut short, damaged or too large.
     pub fn open(path: &Path) -> Result<Self, InputError> {
+        Self::open_within(path, &mut |_| {})
+    }
+
+    /// As [`Picture::open`], for readers of many pictures at a time: `room` is told, before the memory is taken, how many bytes
+    /// the file has, and then how many more its pixels need; it returns when there is room for them.
+    ///
+    /// # Errors
+    /// As [`Picture::open`].
+    pub fn open_within(path: &Path, room: &mut dyn FnMut(u64)) -> Result<Self, InputError> {
         let name = path.display().to_string();
         let read = |source| InputError::Read { name: name.clone(), source };
-        if path.metadata().map_err(read)?.is_dir() {
+        let metadata = path.metadata().map_err(read)?;
+        if metadata.is_dir() {
             return Err(InputError::Folder { name });
         }
+        room(metadata.len().min(MAX_FILE_BYTES));
         let mut bytes = Vec::new();
         // The limit also ends the reading of a file without end, such as a device.
         File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)).map_err(read)?;
-        Self::decode(&name, &bytes)
+        Ok(Self { rgb: decode::decode(&name, &bytes, room)?, name })
     }
 
     /// Decodes the bytes of a picture file; `name` is for messages.
@@ -43,7 +54,7 @@ impl Picture {
     /// # Errors
     /// As [`Picture::open`], less those of the file system.
     pub fn decode(name: &str, bytes: &[u8]) -> Result<Self, InputError> {
-        Ok(Self { name: name.to_owned(), rgb: decode::decode(name, bytes)? })
+        Ok(Self { name: name.to_owned(), rgb: decode::decode(name, bytes, &mut |_| {})? })
     }
 
     /// A picture from pixels, already upright.

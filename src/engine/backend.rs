@@ -46,6 +46,11 @@ impl Backend {
         }
     }
 
+    /// Whether images are resized by the processor.
+    pub(super) fn reads_crops(&self) -> bool {
+        matches!(self, Self::Cpu { .. })
+    }
+
     /// How a pass over `[N, H, W]` images runs that computes `maps` maps of each. The processor's maps take next to nothing.
     #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
     pub(super) fn plan(&self, image: [usize; 3], maps: usize) -> Result<PlanReport, Error> {

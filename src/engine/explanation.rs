@@ -1,10 +1,9 @@
 //! What the engine found in one picture.
 
-use image::RgbImage;
 use serde::Serialize;
 
 use crate::cam::{Enlarged, Map, Method, Target, ranking};
-use crate::input::CropTransform;
+use crate::input::Input;
 use crate::labels::Labels;
 
 /// One class and how sure the network is of it.
@@ -42,10 +41,8 @@ pub struct ClassMap {
 /// One picture, explained.
 #[derive(Clone, Debug)]
 pub struct Explanation {
-    /// The pixels that the network saw.
-    pub crop: RgbImage,
-    /// Where they lie in the picture.
-    pub transform: CropTransform,
+    /// What the network saw, and where that lies in the picture.
+    pub input: Input,
     /// Every class, most probable first; equal ones by index.
     pub predictions: Vec<Prediction>,
     /// One map for each target and method, in the order of the request: all methods of the first target first.

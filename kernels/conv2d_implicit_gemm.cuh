@@ -1,206 +1,159 @@
-// The parts that both forms of the tensor-core convolution share: tile geometry, the gather of taps, the warp's product and
-// the epilogue. The main loops, which differ in how tiles reach shared memory, are in the .cu files.
+// The tensor-core convolution, but for how tiles reach shared memory: tile geometry, the warps' product, the main loop and the
+// entry. What walks along gemm_k is in conv2d_implicit_gemm_gather.cuh, the epilogue in conv2d_implicit_gemm_store.cuh; the .cu
+// files bring `Copies`.
+//
+//   Copies::start(stage, gather)   begins to move one tile of A and B to a stage; nothing is read where the range has ended
+//   Copies::land(stage)            every tile but the newest STAGES - 2 is in shared memory (as this thread's part is concerned);
+//                                  `stage` is the one that was started last
+//   Copies::drain()                all of them are
 #pragma once
 
 #include "conv2d.cuh"
 
-// BM BN BK WM WN STAGES come from the table of variants (src/cuda/variants.rs).
+// BM BN BK WM WN STAGES and WHOLE_TAPS come from the table of variants (src/cuda/variants.rs).
 constexpr int WARPS_M = BM / WM;
 constexpr int WARPS_N = BN / WN;
 constexpr int THREADS = WARPS_M * WARPS_N * 32;
-constexpr int CHUNK = 8;              // f16 per 16-byte access
-constexpr int CHUNKS = BK / CHUNK;    // per row of a tile
+constexpr int CHUNK = 8;               // elements per 16-byte access
+constexpr int CHUNKS = BK / CHUNK;     // per row of a tile
+constexpr int ROW_BYTES = BK * 2;
 constexpr int PASS = THREADS / CHUNKS; // rows that the block moves at a time, one chunk per thread
-constexpr int A_ROWS = BM / PASS;     // of a thread
+constexpr int A_ROWS = BM / PASS;      // of a thread
 constexpr int B_ROWS = BN / PASS;
+constexpr int STEPS = BK / 16;         // mma depths in a tile
+constexpr int MMA_M = WM / 16;         // mma tiles of a warp
+constexpr int MMA_N = WN / 8;
 
-static_assert(BK == 32, "the swizzle below is made for rows of 64 bytes");
+static_assert(BK == 32 || BK == 64, "the swizzle below is made for rows of 64 or 128 bytes, the main loop for two steps or more");
 static_assert(BM % WM == 0 && BN % WN == 0, "warps cover the block's tile exactly");
 static_assert(WM % 16 == 0, "a warp's rows are made of mma tiles");
 static_assert(WN % 32 == 0, "ldmatrix.x4 reads two mma tiles of columns; the epilogue's rows are 32 or 64 wide");
 static_assert(BM % PASS == 0 && BN % PASS == 0, "every thread moves the same number of rows");
+static_assert(PASS % 8 == 0, "all rows of a thread are swizzled alike");
 
-struct Stage {
-    uint4 a[BM * CHUNKS]; // [BM][BK], chunks swizzled
-    uint4 b[BN * CHUNKS]; // [BN][BK], chunks swizzled
+// Stages are addressed in bytes from the start of shared memory: A [BM][BK], then B [BN][BK], chunks swizzled.
+constexpr unsigned A_BYTES = BM * ROW_BYTES;
+constexpr unsigned STAGE_BYTES = (BM + BN) * ROW_BYTES;
+
+// Which of its row's places chunk `chunk` of row `row` takes. One phase of ldmatrix reads one chunk of eight rows, which must hit
+// all eight groups of four banks. A row of 128 bytes spans the banks once: XOR with the row. Two rows of 64 bytes do: XOR with
+// the pair. Writes stay free of conflicts: eight threads fill whole rows.
+__device__ inline int swizzled(int row, int chunk) { return chunk ^ (CHUNKS == 8 ? row & 7 : (row >> 1) & 3); }
+
+// From a stage to the one that is filled or read next.
+__device__ inline unsigned next_stage(unsigned stage) { return stage == (STAGES - 1) * STAGE_BYTES ? 0 : stage + STAGE_BYTES; }
+
+#include "conv2d_implicit_gemm_gather.cuh"
+
+// What a warp multiplies in one step.
+struct Fragments {
+    unsigned a[MMA_M][4], b[MMA_N / 2][4];
 };
 
-// Where chunk `chunk` of row `row` lies. Two rows of 64 bytes span all 32 banks, so eight rows of one chunk column, which
-// one phase of ldmatrix reads, would hit only two groups of banks; XOR with the pair's number spreads them over all eight.
-// Writes stay free of conflicts: eight threads fill two whole rows.
-__device__ inline int swizzled(int row, int chunk) { return row * CHUNKS + (chunk ^ ((row >> 1) & 3)); }
+// Where a lane reads its fragments of step 0. Rows that it reads are multiples of eight apart, so that all have one swizzle, and
+// as XOR is bitwise, step `kk` is at `address ^ kk * 32` (two chunks on).
+struct Reader {
+    unsigned a, b;
 
-// This thread's chunks of the A tile (image taps) and the B tile (filter) as places that walk along gemm_k. Places are 32-bit
-// indices: arrays hold less than 2^31 elements, and an index that wraps is one that is not used.
-struct Gather {
-    const f16* x;
-    const f16* w;
-    int pixel[A_ROWS];     // of tap (0, 0) of the output pixel; outside the image near its border
-    int h0[A_ROWS];        // that pixel's row and column; a residue row has an h0 that no tap brings into the image
-    int w0[A_ROWS];
-    unsigned w_at[B_ROWS]; // in w
-    unsigned w_valid = 0;  // bit i: row i of B is inside
-    int r, s, c, k;        // current tap and channel; k = position along gemm_k
-
-    __device__ Gather(const f16* x, const f16* w, const Conv2dParams& p) : x(x), w(w) {
-        const int chunk = threadIdx.x % CHUNKS, row = threadIdx.x / CHUNKS;
-#pragma unroll
-        for (int i = 0; i < A_ROWS; ++i) {
-            const int m = blockIdx.x * BM + row + i * PASS;
-            const int image = m / (p.p * p.q), inside = m % (p.p * p.q);
-            h0[i] = m < p.gemm_m ? inside / p.q * p.stride - p.pad : p.h;
-            w0[i] = inside % p.q * p.stride - p.pad;
-            pixel[i] = (image * p.h + h0[i]) * p.w + w0[i];
-        }
-        k = chunk * CHUNK;
-#pragma unroll
-        for (int i = 0; i < B_ROWS; ++i) {
-            const int n = blockIdx.y * BN + row + i * PASS;
-            if (n < p.k) w_valid |= 1u << i;
-            w_at[i] = (unsigned)n * p.gemm_k + k;
-        }
-        const int tap = k / p.c;
-        c = k % p.c;
-        r = tap / p.s;
-        s = tap % p.s;
-    }
-
-    // Goes BK further along gemm_k. Few channels make several taps a step: C = 8 makes four.
-    __device__ void advance(const Conv2dParams& p) {
-        k += BK;
-        c += BK;
-        while (c >= p.c) {
-            c -= p.c;
-            if (++s == p.s) {
-                s = 0;
-                ++r;
-            }
-        }
-    }
-
-    // Calls move(index in Stage::a, source, valid) for each chunk; the source of an invalid one is the start of the array.
-    template <typename Move>
-    __device__ void a(const Conv2dParams& p, Move move) const {
-        const int chunk = threadIdx.x % CHUNKS, row = threadIdx.x / CHUNKS;
-        const bool deep = k < p.gemm_k;
-#pragma unroll
-        for (int i = 0; i < A_ROWS; ++i) {
-            const bool inside = (unsigned)(h0[i] + r) < (unsigned)p.h && (unsigned)(w0[i] + s) < (unsigned)p.w;
-            const bool valid = deep && inside;
-            const unsigned at = (unsigned)(pixel[i] + r * p.w + s) * p.c + c;
-            move(swizzled(row + i * PASS, chunk), x + (valid ? at : 0), valid);
-        }
-    }
-
-    // The same for Stage::b.
-    template <typename Move>
-    __device__ void b(const Conv2dParams& p, Move move) const {
-        const int chunk = threadIdx.x % CHUNKS, row = threadIdx.x / CHUNKS;
-        const int walked = k - chunk * CHUNK;
-        const bool deep = k < p.gemm_k;
-#pragma unroll
-        for (int i = 0; i < B_ROWS; ++i) {
-            const bool valid = deep && (w_valid >> i & 1);
-            move(swizzled(row + i * PASS, chunk), w + (valid ? w_at[i] + walked : 0), valid);
-        }
-    }
-};
-
-constexpr int MMA_M = WM / 16; // mma tiles of a warp
-constexpr int MMA_N = WN / 8;
-
-// acc += A tile * B tile, for this warp's WM x WN part.
-__device__ inline void multiply(const Stage& stage, float (&acc)[MMA_M][MMA_N][4]) {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int m0 = warp / WARPS_N * WM, n0 = warp % WARPS_N * WN;
-#pragma unroll
-    for (int kk = 0; kk < BK / 16; ++kk) {
-        unsigned a[MMA_M][4], b[MMA_N / 2][4];
+    __device__ explicit Reader(unsigned memory) {
+        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
         // Matrices 0..3 of A: rows 0-7 and 8-15 of the low chunk, then of the high chunk.
-#pragma unroll
-        for (int i = 0; i < MMA_M; ++i) {
-            ptx::ldmatrix_x4(a[i], ptx::shared_address(&stage.a[swizzled(m0 + i * 16 + lane % 16, kk * 2 + lane / 16)]));
-        }
+        const int m = warp / WARPS_N * WM + lane % 16;
+        a = memory + m * ROW_BYTES + swizzled(m, lane / 16) * 16;
         // Matrices 0..3 of B: low and high chunk of columns 0-7, then of columns 8-15.
+        const int n = warp % WARPS_N * WN + lane / 16 * 8 + lane % 8;
+        b = memory + A_BYTES + n * ROW_BYTES + swizzled(n, lane / 8 % 2) * 16;
+    }
+
+    __device__ void read(Fragments& to, unsigned stage, int kk) const {
+        const unsigned from_a = (a + stage) ^ (kk * 32), from_b = (b + stage) ^ (kk * 32);
 #pragma unroll
-        for (int j = 0; j < MMA_N / 2; ++j) {
-            const int n = n0 + j * 16 + lane / 16 * 8 + lane % 8;
-            ptx::ldmatrix_x4(b[j], ptx::shared_address(&stage.b[swizzled(n, kk * 2 + lane / 8 % 2)]));
-        }
+        for (int i = 0; i < MMA_M; ++i) ptx::ldmatrix_x4(to.a[i], from_a + i * 16 * ROW_BYTES);
+#pragma unroll
+        for (int j = 0; j < MMA_N / 2; ++j) ptx::ldmatrix_x4(to.b[j], from_b + j * 16 * ROW_BYTES);
+    }
+};
+
+// The sums of a warp's WM x WN part.
+struct Sums {
+    float v[MMA_M][MMA_N][4] = {};
+
+    __device__ void multiply(const Fragments& f) {
 #pragma unroll
         for (int i = 0; i < MMA_M; ++i) {
 #pragma unroll
             for (int j = 0; j < MMA_N; ++j) {
-                const unsigned b0 = b[j / 2][j % 2 * 2], b1 = b[j / 2][j % 2 * 2 + 1];
+                const unsigned b0 = f.b[j / 2][j % 2 * 2], b1 = f.b[j / 2][j % 2 * 2 + 1];
 #if __CUDA_ARCH__ >= 800
-                ptx::mma_m16n8k16(acc[i][j], a[i], b0, b1);
+                ptx::mma_m16n8k16(v[i][j], f.a[i], b0, b1);
 #else
-                ptx::mma_m16n8k8(acc[i][j], a[i][0], a[i][1], b0);
-                ptx::mma_m16n8k8(acc[i][j], a[i][2], a[i][3], b1);
+                ptx::mma_m16n8k8(v[i][j], f.a[i][0], f.a[i][1], b0);
+                ptx::mma_m16n8k8(v[i][j], f.a[i][2], f.a[i][3], b1);
 #endif
             }
         }
     }
-}
-
-// Each warp turns 16 rows of accumulators at a time into rows of 16-byte stores, in a part of shared memory of its own.
-// The row's length is 8 modulo 32 words, which keeps both the 8-byte writes and the 16-byte reads free of bank conflicts.
-constexpr int SLAB_LD = WN + 8;
-struct Slab {
-    float v[16][SLAB_LD];
 };
 
-union Smem {
-    Stage stage[STAGES];
-    Slab slab[WARPS_M * WARPS_N];
-};
-static_assert(sizeof(Smem) == sizeof(Stage) * STAGES, "the epilogue fits into the memory that the host asks for");
+#include "conv2d_implicit_gemm_store.cuh"
 
-// y = epilogue(acc). All warps are done with the stages.
-template <typename Epilogue>
-__device__ void store(Smem& smem, const float (&acc)[MMA_M][MMA_N][4], f16* y, const Epilogue& epilogue, const Conv2dParams& p) {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int m0 = blockIdx.x * BM + warp / WARPS_N * WM, n0 = blockIdx.y * BN + warp % WARPS_N * WN;
-    Slab& slab = smem.slab[warp];
+// sums += A * B over the `tiles` tiles of gemm_k that `gather` stands before. Fragments are read one step ahead of their use, over
+// the end of a tile too, so that the tensor cores wait neither for shared memory nor, past the barrier, for the first read.
+template <typename Copies, typename Gather>
+__device__ void main_loop(unsigned char* memory, Gather& gather, int tiles, Sums& sums) {
+    Copies copies(memory);
+    const Reader reader(ptx::shared_address(memory));
+    Fragments fragments[2];
+    unsigned filling = 0, reading = 0;
 #pragma unroll
-    for (int i = 0; i < MMA_M; ++i) {
-#pragma unroll
-        for (int j = 0; j < MMA_N; ++j) {
-            const int row = lane / 4, column = j * 8 + lane % 4 * 2;
-            *(float2*)&slab.v[row][column] = make_float2(acc[i][j][0], acc[i][j][1]);
-            *(float2*)&slab.v[row + 8][column] = make_float2(acc[i][j][2], acc[i][j][3]);
-        }
-        __syncwarp(); // the rows are read by other lanes than wrote them
-        constexpr int ROW_CHUNKS = WN / CHUNK;
-#pragma unroll
-        for (int l = lane; l < 16 * ROW_CHUNKS; l += 32) {
-            const int row = l / ROW_CHUNKS, column = l % ROW_CHUNKS * CHUNK;
-            // Half of the lanes read their upper four words first: all at once would share half of the banks.
-            const int flip = lane / 4 % 2 * 4;
-            const float4 first = *(const float4*)&slab.v[row][column + flip];
-            const float4 second = *(const float4*)&slab.v[row][column + (flip ^ 4)];
-            const float4 low = flip ? second : first, high = flip ? first : second;
-            const int m = m0 + i * 16 + row, k = n0 + column;
-            if (m < p.gemm_m && k < p.k) { // K is a multiple of 8: a chunk is inside or outside
-                float v[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-                const size_t at = (size_t)m * p.k + k;
-                epilogue(v, k, at);
-                Vector<CHUNK, f16>::store(y + at, v);
-            }
-        }
-        __syncwarp(); // the next rows overwrite these
+    for (int t = 0; t < STAGES - 1; ++t) {
+        copies.start(filling, gather);
+        gather.advance();
+        if (t < STAGES - 2) filling = next_stage(filling);
     }
+    copies.land(filling);
+    __syncthreads();
+    filling = next_stage(filling);
+    reader.read(fragments[0], reading, 0);
+    for (int t = 0; t < tiles; ++t) {
+#pragma unroll
+        for (int kk = 0; kk < STEPS; ++kk) {
+            if (kk == 0) {
+                copies.start(filling, gather); // the stage whose last reads were before the last barrier
+                gather.advance();
+            }
+            if (kk == STEPS - 1) {
+                copies.land(filling);
+                __syncthreads(); // everyone's part of the next tile has arrived, and everyone has read the last of this one
+                filling = next_stage(filling);
+                reading = next_stage(reading);
+            }
+            // Past the last tile these are zeros that nobody multiplies.
+            reader.read(fragments[(kk + 1) % 2], reading, (kk + 1) % STEPS);
+            sums.multiply(fragments[kk % 2]);
+        }
+    }
+    copies.drain();
+    __syncthreads(); // the epilogue reuses the stages
 }
 
-// The four entries, after the file that includes this has defined conv2d(). FORM is the start of their names.
-#define ENTRY(epilogue) extern "C" __global__ void __launch_bounds__(THREADS) NAMED(FORM, BM, BN, BK, epilogue)
-#define ENTRIES                                                                                                              \
-    ENTRY(none)(const f16* x, const f16* w, f16* y, Conv2dParams p) { conv2d(x, w, y, None{}, p); }                          \
-    ENTRY(bias)(const f16* x, const f16* w, const float* bias, f16* y, Conv2dParams p) { conv2d(x, w, y, Bias{bias}, p); }   \
-    ENTRY(bias_relu)(const f16* x, const f16* w, const float* bias, f16* y, Conv2dParams p) {                                \
-        conv2d(x, w, y, BiasRelu{{bias}}, p);                                                                                \
-    }                                                                                                                        \
-    ENTRY(bias_residual_relu)                                                                                                \
-    (const f16* x, const f16* w, const float* bias, const f16* residual, f16* y, Conv2dParams p) {                           \
-        conv2d(x, w, y, BiasResidualRelu<f16>{{bias}, residual}, p);                                                         \
+template <typename Copies>
+__device__ void conv2d(const f16* x, const f16* w, f16* y, const Epilogue& epilogue, const Conv2dParams& p) {
+    extern __shared__ __align__(128) unsigned char memory[];
+    Sums sums;
+    const int tiles = ceil_div(p.gemm_k, BK);
+    Gather gather(x, w, p, 0, tiles);
+    main_loop<Copies>(memory, gather, tiles, sums);
+    store(memory, sums, y, epilogue, p);
+}
+
+// The entry, after the file that includes this has defined Copies. FORM is the start of its name. `bias` and `residual` may be
+// null.
+#define TILED_(stem, bm, bn, bk) stem##_##bm##x##bn##x##bk
+#define TILED(stem, bm, bn, bk) TILED_(stem, bm, bn, bk)
+#define ENTRY                                                                                                                \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                                    \
+        TILED(FORM, BM, BN, BK)(const f16* x, const f16* w, const float* bias, const f16* residual, f16* y, Conv2dParams p,  \
+                                int relu) {                                                                                  \
+        conv2d<Copies>(x, w, y, Epilogue{{bias}, residual, relu != 0}, p);                                                   \
     }

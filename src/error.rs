@@ -37,6 +37,14 @@ pub enum Error {
     /// A file that could not be written.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// The operating system refused the threads of a pipeline.
+    #[error("cannot start {threads} threads: {source}; ask for fewer")]
+    Threads {
+        /// How many.
+        threads: usize,
+        /// Its reason.
+        source: std::io::Error,
+    },
     /// A score that is NaN or infinite though every weight is finite: a product or a sum left f32.
     #[error(
         "the network's score of class {class} is {value}, expected a finite number: its weights overflow f32; check them for damage"

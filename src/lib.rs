@@ -3,6 +3,7 @@
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 
+pub mod bench;
 pub mod cam;
 pub mod cpu;
 #[cfg(feature = "cuda")]
@@ -13,6 +14,7 @@ pub mod input;
 pub mod labels;
 pub mod network;
 pub mod output;
+pub mod pipeline;
 pub mod render;
 pub mod sources;
 pub mod tensor;

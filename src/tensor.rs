@@ -24,6 +24,14 @@ impl Precision {
             Self::F16 => "f16",
         }
     }
+
+    /// Bytes of an element.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
 }
 
 /// Activations `[N, H, W, C]`, channels last: element `(n, h, w, c)` is at `((n * H + h) * W + w) * C + c`.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use camshaft::Device;
 use camshaft::cam::{Enlarge, Levels, Normalisation};
-use camshaft::engine::{Engine, Request};
+use camshaft::engine::{Engine, Passes, Request};
 use camshaft::input::{Picture, Recipe};
 use common::software;
 
@@ -156,4 +156,20 @@ mod program {
         let output = camshaft(&["info", "--device", "gpu"]);
         assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
     }
+}
+
+/// What `bench` does on a GPU; the software device's clock gives numbers that mean nothing.
+#[test]
+fn passes_and_steps_are_timed_by_the_device() {
+    let device = software::device(&[]);
+    let engine = engine(Device::Cuda(0));
+    let passes = Passes { images: [2, 32, 40], maps: 1, levels: Some(Levels::U8), warm_up: 1, passes: 4, layers: true };
+    let timings = engine.measure(&passes).unwrap();
+    assert_eq!((timings.whole.len(), timings.device.len()), (4, 4));
+    let plan = engine.plan(passes.images, passes.maps).unwrap();
+    assert!(timings.steps.iter().map(|step| &step.layer).eq(plan.steps.iter().map(|step| &step.layer)));
+    assert!(timings.steps.iter().all(|step| step.seconds.len() == 4));
+    let gpu = engine.gpu().unwrap().unwrap();
+    assert!(gpu.sms > 0 && gpu.capability >= 75 && gpu.driver >= 12_000, "{gpu:?}");
+    assert_eq!(gpu.is_software(), device.is_some(), "{gpu:?}");
 }

@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::ops::Range;
+
 use camshaft::cpu::reference;
 use camshaft::cuda::{BatchNorm, BatchNormArgs, Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, CudaError, Element, Epilogue};
 use camshaft::network::{Conv2dShape, Window};
@@ -46,6 +48,19 @@ const EVEN: &[Case] = &[
     ("odd filter", [2, 9, 7, 8], 136, (3, 2), 1, 1),
 ];
 
+/// Channel counts that are multiples of 32 or 64: steps of the main loop lie within one tap.
+const WHOLE_TAPS: &[Case] = &[
+    ("one step", [1, 3, 2, 32], 8, (1, 1), 1, 0),
+    ("filter wider than the image", [1, 2, 3, 64], 16, (5, 5), 1, 2),
+    ("residues everywhere", [2, 7, 5, 64], 24, (3, 3), 2, 1),
+    ("K just past a tile, three steps a tap", [1, 9, 9, 96], 72, (3, 3), 1, 1),
+    ("M past 256, a flat filter", [1, 43, 7, 32], 136, (1, 3), 1, 1),
+    ("one tap, stride 2", [3, 11, 13, 64], 136, (1, 1), 2, 0),
+    ("as many taps as the masks have bits", [1, 6, 9, 32], 8, (4, 8), 1, 3),
+    ("border wider than the filter", [1, 4, 3, 64], 8, (2, 2), 1, 3),
+    ("no border, stride 3", [2, 10, 11, 32], 8, (3, 2), 3, 0),
+];
+
 /// Every distinct convolution of ResNet-18 at 224x224, one image; the stem with its channels padded to 8.
 const RESNET18: &[Case] = &[
     ("conv1", [1, 224, 224, 8], 64, (7, 7), 2, 3),
@@ -80,6 +95,10 @@ fn integers(seed: u64, len: usize, most: i64) -> Vec<f32> {
     (0..len).map(|_| (next() as i64 % (2 * most + 1) - most) as f32).collect()
 }
 
+/// All of them; the end of a residual block, which contains the others.
+const EPILOGUES: Range<usize> = 0..4;
+const LAST: Range<usize> = 3..4;
+
 /// Operands of one case and its result without an epilogue.
 struct Problem {
     shape: Conv2dShape,
@@ -111,14 +130,15 @@ impl Problem {
         self.sums.iter().enumerate().map(value).collect()
     }
 
-    /// Runs `launch` with every epilogue.
+    /// Runs `launch` with each of `epilogues`.
     fn check<T: Guarded + Element>(
         &self,
         what: &str,
         device: &Device,
+        epilogues: Range<usize>,
         launch: impl Fn(Conv2dArgs<'_, T>) -> Result<(), CudaError>,
     ) {
-        for epilogue in 0..4 {
+        for epilogue in epilogues {
             let room = if epilogue % 2 == 0 { Room::Guarded } else { Room::Exact };
             let x = Buffer::<T>::new(device, &self.x, room);
             let w = Buffer::<T>::new(device, &self.w, room);
@@ -155,24 +175,33 @@ fn direct(cases: &[Case]) {
     for case in cases {
         let problem = Problem::new(case);
         let what = format!("{}: {}", kernel.name(&problem.shape), case.0);
-        problem.check::<f32>(&what, &device, |args| kernel.launch(&device.stream, args));
+        problem.check::<f32>(&what, &device, EPILOGUES, |args| kernel.launch(&device.stream, args));
     }
 }
 
-fn implicit_gemm(cases: &[Case]) {
+fn implicit_gemm(cases: &[Case], epilogues: Range<usize>) {
     let device = Device::open();
-    let tiles = Conv2dImplicitGemm::tiles(device.modules.capability());
-    let kernels: Vec<_> = tiles.iter().map(|tile| Conv2dImplicitGemm::new(&device.modules, tile).unwrap()).collect();
+    let variants = Conv2dImplicitGemm::variants(device.modules.capability());
+    let kernels: Vec<_> = variants.map(|variant| Conv2dImplicitGemm::new(&device.modules, variant).unwrap()).collect();
     for kernel in &kernels {
         assert_eq!(kernel.name().contains("sm75"), device.modules.capability() < 80, "{}", kernel.name());
     }
     for case in cases {
         let problem = Problem::new(case);
-        for kernel in &kernels {
+        let able: Vec<_> = kernels.iter().filter(|kernel| kernel.can_run(&problem.shape).is_ok()).collect();
+        assert_eq!(able.iter().any(|kernel| kernel.variant().whole_taps), case.1[3] % 32 == 0, "{}", case.0);
+        for kernel in able {
             let what = format!("{}: {}", kernel.name(), case.0);
-            problem.check::<f16>(&what, &device, |args| kernel.launch(&device.stream, args));
+            problem.check::<f16>(&what, &device, epilogues.clone(), |args| kernel.launch(&device.stream, args));
         }
     }
+}
+
+/// The implicit GEMM for any number of channels.
+fn any_channels(device: &Device) -> Conv2dImplicitGemm {
+    let mut variants = Conv2dImplicitGemm::variants(device.modules.capability());
+    let variant = variants.find(|variant| !variant.whole_taps).unwrap();
+    Conv2dImplicitGemm::new(&device.modules, variant).unwrap()
 }
 
 #[test]
@@ -193,12 +222,17 @@ fn direct_f32_on_the_layers_of_resnet18() {
 
 #[test]
 fn implicit_gemm_f16_on_awkward_shapes() {
-    implicit_gemm(EVEN);
+    implicit_gemm(EVEN, EPILOGUES);
+}
+
+#[test]
+fn implicit_gemm_f16_where_steps_lie_within_one_tap() {
+    implicit_gemm(WHOLE_TAPS, EPILOGUES);
 }
 
 #[test]
 fn implicit_gemm_f16_on_the_layers_of_resnet18() {
-    implicit_gemm(RESNET18);
+    implicit_gemm(RESNET18, LAST);
 }
 
 #[test]
@@ -206,7 +240,7 @@ fn a_nan_passes_through_the_epilogue() {
     let device = Device::open();
     let mut problem = Problem::new(&EVEN[3]);
     problem.bias[5] = f32::NAN;
-    let kernel = Conv2dImplicitGemm::new(&device.modules, &Conv2dImplicitGemm::tiles(device.modules.capability())[0]).unwrap();
+    let kernel = any_channels(&device);
     let [x, w] = [&problem.x, &problem.w].map(|values| Buffer::<f16>::new(&device, values, Room::Exact));
     let bias = Buffer::<f32>::new(&device, &problem.bias, Room::Exact);
     let mut y = Buffer::<f16>::output(&device, problem.sums.len(), Room::Exact);
@@ -269,7 +303,8 @@ fn convolutions_have_no_bank_conflicts() {
     if !common::cuda::software() {
         return; // the counters are the software device's
     }
-    implicit_gemm(&EVEN[4..8]);
+    implicit_gemm(&EVEN[4..8], EPILOGUES);
+    implicit_gemm(&WHOLE_TAPS[3..5], EPILOGUES);
     direct(&EVEN[4..8]);
     let report = common::cuda::install().take_report();
     let launches = report["launches"].as_array().expect("a list of launches");
@@ -283,7 +318,7 @@ fn convolutions_have_no_bank_conflicts() {
         }
         seen += 1;
     }
-    assert!(seen >= 64, "{seen} launches: 4 cases, 4 epilogues, 4 kernels");
+    assert!(seen >= 56, "{seen} launches: 4 epilogues of 4 cases of 2 kernels and of 2 cases of 3 kernels or more");
 }
 
 /// The software device plays other GPUs, and warps, blocks and streams in other orders, in processes of their own.
@@ -298,10 +333,10 @@ fn other_devices_and_orders() {
         ["T4", "H100"].map(|name| [("CUDA_EMU_DEVICE", name), ("CUDA_EMU_ORDER", "reverse"), ("CUDA_EMU_STREAMS", "lazy")]);
     for variables in orders.into_iter().chain(devices) {
         let program = std::env::current_exe().unwrap();
-        let tests = ["shapes", "batch_norm", "a_nan", "conflicts"];
+        let tests = ["shapes", "one_tap", "batch_norm", "a_nan", "conflicts"];
         let output = std::process::Command::new(program).args(tests).envs(variables).output().unwrap();
         let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        assert!(output.status.success() && stdout.contains("7 passed"), "{variables:?}\n{stdout}\n{stderr}");
+        assert!(output.status.success() && stdout.contains("8 passed"), "{variables:?}\n{stdout}\n{stderr}");
     }
 }
 
@@ -309,8 +344,7 @@ fn other_devices_and_orders() {
 fn wrong_arguments_are_refused_before_anything_runs() {
     let device = Device::open();
     let problem = Problem::new(&EVEN[3]);
-    let tile = &Conv2dImplicitGemm::tiles(device.modules.capability())[0];
-    let kernel = Conv2dImplicitGemm::new(&device.modules, tile).unwrap();
+    let kernel = any_channels(&device);
     let refusal = |shape: &Conv2dShape, x: usize, w: usize, bias: usize, y: usize, skew: u64| {
         let zeros = |len| Buffer::<f16>::new(&device, &vec![0.0; len], Room::Guarded);
         let (x, w, mut y) = (zeros(x), zeros(w), zeros(y));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use camshaft::cam::Normalisation;
+use camshaft::cam::{Levels, Normalisation};
 use camshaft::output::Artifact;
 use camshaft::render::{Alpha, Colormap, View};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -28,6 +28,8 @@ pub enum Command {
     Classify(ClassifyArgs),
     /// Show architecture, layers and devices of a model
     Info(InfoArgs),
+    /// Time forward passes and maps beside what the machine could do at best
+    Bench(BenchArgs),
     /// Download weights into the cache
     Fetch(FetchArgs),
     /// List or search class names
@@ -118,6 +120,73 @@ pub struct InfoArgs {
     #[arg(long)]
     pub brief: bool,
     /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub model: ModelOptions,
+}
+
+/// What `bench` makes of maps.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum MapLevels {
+    Raw,
+    F32,
+    F16,
+    U8,
+}
+
+impl MapLevels {
+    /// The library's choice; `None` for maps that stay as small as they are.
+    pub fn levels(self) -> Option<Levels> {
+        match self {
+            Self::Raw => None,
+            Self::F32 => Some(Levels::F32),
+            Self::F16 => Some(Levels::F16),
+            Self::U8 => Some(Levels::U8),
+        }
+    }
+
+    /// The spelling on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::U8 => "u8",
+        }
+    }
+}
+
+const BENCH_EXAMPLES: &str = "Examples:
+  camshaft bench -w resnet18                       batches of 1 and 8 on the cpu, of 1 to 128 on a GPU
+  camshaft bench -w resnet18 --batch 1 --layers    each layer beside its floor
+  camshaft bench -w resnet18 --batch 32 --json     one JSON object a batch size";
+
+#[derive(Args)]
+#[command(after_help = BENCH_EXAMPLES)]
+pub struct BenchArgs {
+    /// Images per pass; several make several rows. Default: 1,8 on the cpu; 1,8,32,128 on a GPU
+    #[arg(short, long, value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batch: Vec<u32>,
+    /// Image size: one side, or HxW
+    #[arg(long, default_value = "224", value_parser = super::options::extent)]
+    pub size: (usize, usize),
+    /// Passes that count
+    #[arg(long, default_value = "30", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub iters: u32,
+    /// Passes before them
+    #[arg(long, default_value = "5", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub warm_up: u32,
+    /// Maps of each image, those of the most probable classes
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub maps: u32,
+    /// What maps at the size of the image are stored as; raw: only those at the size of the last layer
+    #[arg(long, default_value = "f32")]
+    pub levels: MapLevels,
+    /// Time each layer too
+    #[arg(long)]
+    pub layers: bool,
+    /// Print one JSON object for each batch size instead of tables
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

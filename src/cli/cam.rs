@@ -10,12 +10,14 @@ use camshaft::output::{
     Artifact, Artifacts, ClassEntry, ImageEntry, Manifest, MapSize, Model, Outcome, OutputNames, create_folder, write_npy,
     write_png,
 };
+use camshaft::pipeline::Explained;
 use camshaft::render::{Scene, Style};
 use rayon::prelude::*;
 
 use super::args::CamArgs;
-use super::run::{Run, exit_code};
-use super::{Usage, stdout, table};
+use super::run::{self, Finished, Run, exit_code};
+use super::table::Results;
+use super::{Usage, stdout};
 
 /// Explains each input, writes its pictures and maps, then the manifest.
 pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
@@ -39,36 +41,35 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
     if args.force {
         Manifest::remove(&args.out)?;
     }
-    let run = Run::new(&engine, &args.inputs, Some(&args.out));
+    let run = Run::new(&engine, &args.inputs, Some(&args.out), args.model.workers());
     let names = OutputNames::new(&run.names());
     let mut manifest = Manifest::new(model(args, &engine), recipe, args.view, style, engine.device());
-    let mut rows = Vec::new();
+    let mut table = Results::new(&["image", "class", "name", "probability", "logit", "written"]);
     let mut reader = true; // who closes the pipe still gets the files
-    let failed = run.each(&request, |file, outcome| {
-        let index = manifest.images.len();
-        let result = match outcome {
-            Ok((picture, explanation)) => Job { args, save: &save, style, names: &names, index, picture, explanation }
+    let finish = |index, file: &str, outcome: run::Outcome| {
+        let result = outcome.and_then(|Explained { photo, explanation }| {
+            Job { args, save: &save, style, names: &names, index, photo, explanation: &explanation }
                 .write()
-                .map(|results| Outcome::Ok { transform: explanation.transform, results })
-                .map_err(|message| format!("{file}: {message}")),
-            Err(message) => Err(message.to_owned()),
-        };
-        let own_fault = result.as_ref().map(drop).map_err(String::clone);
+                .map(|results| Outcome::Ok { transform: *explanation.input.transform(), results })
+                .map_err(|message| format!("{file}: {message}"))
+        });
+        let fault = result.as_ref().err().cloned();
         let outcome = result.unwrap_or_else(|message| Outcome::Error { message });
-        let entry = ImageEntry { file: file.to_owned(), outcome };
+        Finished { shown: ImageEntry { file: file.to_owned(), outcome }, fault }
+    };
+    let failed = run.each(&request, args.view.needs_photo(), finish, |entry| {
         if args.json {
             reader = reader && stdout::unless_closed(stdout::json(&entry))?;
-        } else {
-            rows.extend(table_rows(&args.out, &entry));
+        } else if reader {
+            reader = stdout::unless_closed(table.add(table_rows(&args.out, &entry)))?;
         }
         manifest.images.push(entry);
-        Ok(own_fault)
+        Ok(())
     })?;
     let path = manifest.write(&args.out, args.force)?;
     eprintln!("manifest: {}", path.display());
-    if !rows.is_empty() {
-        let header = ["image", "class", "name", "probability", "logit", "written"];
-        stdout::unless_closed(stdout::line(&table::table(&header, &["class", "probability", "logit"], rows)))?;
+    if reader {
+        stdout::unless_closed(table.print())?;
     }
     Ok(exit_code(failed, run.len()))
 }
@@ -85,14 +86,19 @@ struct Job<'a> {
     style: Style,
     names: &'a OutputNames,
     index: usize,
-    picture: &'a Picture,
+    /// Where the view needs it.
+    photo: Option<Picture>,
     explanation: &'a Explanation,
 }
 
 impl Job<'_> {
     /// Writes all classes of the picture, on all threads; what was written stays if one fails.
     fn write(&self) -> Result<Vec<ClassEntry>, String> {
-        let scene = Scene::new(self.args.view, &self.picture.rgb, &self.explanation.crop, &self.explanation.transform);
+        let input = &self.explanation.input;
+        let scene = match &self.photo {
+            Some(photo) => Scene::new(self.args.view, &photo.rgb, input.crop(), input.transform()),
+            None => Scene::of_crop(input.crop(), input.transform()),
+        };
         let scene = scene.map_err(|error| error.to_string())?;
         let entries =
             self.explanation.maps.par_iter().map(|map| self.write_class(&scene, map).map_err(|error| error.to_string()));
@@ -112,8 +118,8 @@ impl Job<'_> {
                 Artifact::Heatmap => write_png(&path, &scene.heatmap(&class.map, &self.style)?, force)?,
                 Artifact::Cam => write_npy(&path, &class.map, force)?,
                 Artifact::CamFull => {
-                    let (w, h) = self.explanation.transform.crop;
-                    write_npy(&path, &class.map.upsample(h as usize, w as usize), force)?;
+                    let (h, w) = (self.explanation.input.h(), self.explanation.input.w());
+                    write_npy(&path, &class.map.upsample(h, w), force)?;
                 }
                 kind => anyhow::bail!("cannot write {}", kind.suffix()),
             }

@@ -3,64 +3,62 @@
 use std::process::ExitCode;
 
 use camshaft::engine::{Explanation, Prediction, Request};
+use camshaft::pipeline::Explained;
 use serde::Serialize;
 
 use super::args::ClassifyArgs;
-use super::run::{Run, exit_code};
-use super::{stdout, table};
+use super::run::{Finished, Outcome, Run, exit_code};
+use super::stdout;
+use super::table::Results;
 
 /// What `--json` prints of one input.
 #[derive(Serialize)]
-struct Entry<'a> {
-    file: &'a str,
+struct Entry {
+    file: String,
     #[serde(flatten)]
-    status: Status<'a>,
+    status: Status,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
-enum Status<'a> {
-    Ok { predictions: &'a [Prediction] },
-    Error { message: &'a str },
+enum Status {
+    Ok { predictions: Vec<Prediction> },
+    Error { message: String },
 }
 
 /// Names the most probable classes of each input.
 pub fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
     let engine = args.input.engine(args.input.recipe()?, &args.model)?;
-    let run = Run::new(&engine, &args.inputs, None);
-    let mut rows = Vec::new();
-    let failed = run.each(&Request::top(0), |name, outcome| {
-        if args.json {
-            let status = match outcome {
-                Ok((_, explanation)) => Status::Ok { predictions: top(explanation, args.top) },
-                Err(message) => Status::Error { message },
-            };
-            stdout::json(&Entry { file: name, status })?;
-        } else if let Ok((_, explanation)) = outcome {
-            for (rank, prediction) in top(explanation, args.top).iter().enumerate() {
-                let file = if rank == 0 { name.to_owned() } else { String::new() };
-                let percent = format!("{:.1} %", 100.0 * prediction.probability);
-                rows.push(vec![
-                    file,
-                    prediction.class.to_string(),
-                    prediction.label.clone(),
-                    percent,
-                    format!("{:.3}", prediction.logit),
-                ]);
+    let run = Run::new(&engine, &args.inputs, None, args.model.workers());
+    let mut table = Results::new(&["image", "class", "name", "probability", "logit"]);
+    let finish = |_, file: &str, outcome: Outcome| {
+        let fault = outcome.as_ref().err().cloned();
+        let status = match outcome {
+            Ok(Explained { explanation: Explanation { mut predictions, .. }, .. }) => {
+                predictions.truncate(args.top as usize);
+                Status::Ok { predictions }
             }
-        }
-        Ok(Ok(()))
-    })?;
-    if !rows.is_empty() {
-        stdout::unless_closed(stdout::line(&table::table(
-            &["image", "class", "name", "probability", "logit"],
-            &["class", "probability", "logit"],
-            rows,
-        )))?;
-    }
+            Err(message) => Status::Error { message },
+        };
+        Finished { shown: Entry { file: file.to_owned(), status }, fault }
+    };
+    let failed = run
+        .each(&Request::top(0), false, finish, |entry| if args.json { stdout::json(&entry) } else { table.add(rows(&entry)) })?;
+    stdout::unless_closed(table.print())?;
     Ok(exit_code(failed, run.len()))
 }
 
-fn top(explanation: &Explanation, k: u32) -> &[Prediction] {
-    &explanation.predictions[..explanation.predictions.len().min(k as usize)]
+/// One row per class.
+fn rows(entry: &Entry) -> Vec<Vec<String>> {
+    let Status::Ok { predictions } = &entry.status else { return Vec::new() };
+    let row = |(rank, prediction): (usize, &Prediction)| {
+        vec![
+            if rank == 0 { entry.file.clone() } else { String::new() },
+            prediction.class.to_string(),
+            prediction.label.clone(),
+            format!("{:.1} %", 100.0 * prediction.probability),
+            format!("{:.3}", prediction.logit),
+        ]
+    };
+    predictions.iter().enumerate().map(row).collect()
 }

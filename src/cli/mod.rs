@@ -1,6 +1,7 @@
 //! Commands. Results go to stdout, everything else to stderr; exit code 0 done, 1 something failed, 2 wrong usage.
 
 mod args;
+mod bench;
 mod cam;
 mod classify;
 mod fetch;
@@ -29,6 +30,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         args::Command::Cam(args) => cam::run(&args),
         args::Command::Classify(args) => classify::run(&args),
         args::Command::Info(args) => info::run(&args),
+        args::Command::Bench(args) => bench::run(&args),
         args::Command::Fetch(args) => fetch::run(&args),
         args::Command::Labels(args) => labels::run(&args),
         args::Command::Completions(args) => shell::completions(args.shell),

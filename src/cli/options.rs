@@ -41,6 +41,11 @@ pub struct ModelOptions {
 }
 
 impl ModelOptions {
+    /// Threads that decode and draw, where the user limits them.
+    pub fn workers(&self) -> Option<usize> {
+        self.threads.map(|threads| threads as usize)
+    }
+
     /// A builder with these options, downloading what has to be.
     fn builder(&self) -> Result<EngineBuilder, Error> {
         let mut builder = Engine::builder().weights(self.weights.clone()).mmap(!self.no_mmap);

@@ -1,12 +1,14 @@
-//! A run over many inputs: a batch is decoded on all threads, explained in one pass, handed on; bad inputs are named and passed.
+//! A run over many inputs, through the library's pipeline; bad inputs are named and passed.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use camshaft::engine::{Engine, Explanation, Request};
-use camshaft::input::{Input, Picture};
-use rayon::prelude::*;
+use camshaft::Error;
+use camshaft::engine::{Engine, Request};
+use camshaft::input::Picture;
+use camshaft::pipeline::Explained;
 
 use super::inputs::{self, Missing};
 use super::progress;
@@ -14,17 +16,23 @@ use super::progress;
 /// The bundled picture that stands in when no input is given: a name and a JPEG.
 const BUNDLED: (&str, &[u8]) = ("meadow.jpg", include_bytes!("../../assets/demo/meadow.jpg"));
 
-/// What became of one input: its photograph and what was found in it, or a message that names it.
-pub type Outcome<'a> = Result<(&'a Picture, &'a Explanation), &'a str>;
+/// What became of one input, or a message that names it.
+pub type Outcome = Result<Explained, String>;
+
+/// What a command made of one outcome, and the fault that it is to be counted with, if any.
+pub struct Finished<T> {
+    /// To be shown.
+    pub shown: T,
+    /// A message that names the input.
+    pub fault: Option<String>,
+}
 
 /// The inputs of a run.
 pub struct Run<'a> {
     engine: &'a Engine,
     inputs: Vec<Item>,
+    workers: Option<usize>,
 }
-
-/// A picture and what the network is to read of it, or a message that names the input.
-type Read = Result<(Picture, Input), String>;
 
 enum Item {
     Bundled,
@@ -34,14 +42,14 @@ enum Item {
 
 impl<'a> Run<'a> {
     /// The images that the arguments mean, or the bundled picture. Those in the folder `results` are left out, see
-    /// [`inputs::expand`].
-    pub fn new(engine: &'a Engine, arguments: &[PathBuf], results: Option<&Path>) -> Self {
+    /// [`inputs::expand`]. `workers`: threads that decode and draw.
+    pub fn new(engine: &'a Engine, arguments: &[PathBuf], results: Option<&Path>, workers: Option<usize>) -> Self {
         let inputs = if arguments.is_empty() {
             vec![Item::Bundled]
         } else {
             inputs::expand(arguments, results).into_iter().map(|found| found.map_or_else(Item::Missing, Item::File)).collect()
         };
-        Self { engine, inputs }
+        Self { engine, inputs, workers }
     }
 
     /// Inputs, good and bad.
@@ -49,79 +57,96 @@ impl<'a> Run<'a> {
         self.inputs.len()
     }
 
-    /// The inputs' names, in order, as they are told to `each`'s visitor.
+    /// The inputs' names, in order, as they are told to `finish`.
     pub fn names(&self) -> Vec<String> {
-        self.inputs.iter().map(Item::name).collect()
+        self.inputs.iter().map(ToString::to_string).collect()
     }
 
-    /// Explains every input and shows `visit` its name and what became of it, in order. `visit` may find a fault of its own with
-    /// a good input, and says what. Faults of both kinds are named on stderr. Returns how many there were.
-    pub fn each(
+    /// Explains every input, calls `finish` with its place, its name and what became of it, on several threads, and shows `visit`
+    /// what that returned, in order, on this thread. With `photos` the pictures themselves are kept until then. Faults are named
+    /// on stderr. Returns how many there were.
+    pub fn each<T: Send>(
         &self,
         request: &Request,
-        mut visit: impl FnMut(&str, Outcome) -> anyhow::Result<Result<(), String>>,
+        photos: bool,
+        finish: impl Fn(usize, &str, Outcome) -> Finished<T> + Sync,
+        mut visit: impl FnMut(T) -> anyhow::Result<()>,
     ) -> anyhow::Result<usize> {
         let bar = progress::images(self.inputs.len());
-        let mut failed = 0;
-        for items in self.inputs.chunks(self.engine.batch()) {
-            let read = items.par_iter().map(|item| self.read(item)).collect();
-            for (item, outcome) in items.iter().zip(self.explain(read, request)) {
-                let shown = outcome.as_ref().map(|(picture, explanation)| (picture, explanation)).map_err(String::as_str);
-                let own_fault = visit(&item.name(), shown)?;
-                if let Err(message) = outcome.map(drop).and(own_fault) {
+        let (mut failed, mut stopped) = (0, None);
+        let mut pipeline = self.engine.pipeline(request).photos(photos);
+        if let Some(workers) = self.workers {
+            pipeline = pipeline.workers(workers);
+        }
+        pipeline.run(
+            self.inputs.iter().enumerate(),
+            |(_, item), room| item.read(room),
+            |(place, item), explained| {
+                let name = item.to_string();
+                let outcome = explained.map_err(|fault| fault.of(&name));
+                finish(place, &name, outcome)
+            },
+            |Finished { shown, fault }| {
+                if let Some(message) = fault {
                     failed += 1;
                     bar.suspend(|| eprintln!("error: {message}"));
                     bar.set_message(format!("{failed} failed"));
                 }
                 bar.inc(1);
-            }
-        }
+                match bar.suspend(|| visit(shown)) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        stopped = Some(error);
+                        ControlFlow::Break(())
+                    }
+                }
+            },
+        )?;
         bar.finish_and_clear();
-        Ok(failed)
+        stopped.map_or(Ok(failed), Err)
     }
+}
 
-    fn read(&self, item: &Item) -> Read {
-        let picture = match item {
-            Item::Bundled => Picture::decode(BUNDLED.0, BUNDLED.1),
-            // The decoders are other people's code and see whatever is on a disk: should one panic, only its picture is lost.
-            Item::File(path) => catch_unwind(AssertUnwindSafe(|| Picture::open(path)))
-                .map_err(|_| format!("{}: the decoder gave up on this picture", path.display()))?,
-            Item::Missing(Missing { name, reason }) => return Err(format!("{name}: {reason}")),
-        };
-        let picture = picture.map_err(|error| error.to_string())?;
-        let input = self.engine.recipe().apply(&picture).map_err(|error| error.to_string())?;
-        Ok((picture, input))
+/// Why there is no explanation.
+enum Fault {
+    Missing(String),
+    Failed(Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
     }
+}
 
-    /// One pass for all of them; if it fails, one each for those that were not finished, so that the image at fault fails alone.
-    fn explain(&self, read: Vec<Read>, request: &Request) -> Vec<Result<(Picture, Explanation), String>> {
-        let inputs: Vec<&Input> = read.iter().flatten().map(|(_, input)| input).collect();
-        let mut finished = Vec::with_capacity(inputs.len());
-        // The error shows again below, beside the image that it belongs to.
-        self.engine.explain_into(&inputs, request, &mut finished).ok();
-        let mut finished = finished.into_iter();
-        let one = |read: Read| {
-            let (picture, input) = read?;
-            let explained = match finished.next() {
-                Some(explanation) => Ok(Some(explanation)),
-                None => self.engine.explain_inputs(&[&input], request).map(|mut alone| alone.pop()),
-            };
-            match explained {
-                Ok(Some(explanation)) => Ok((picture, explanation)),
-                Ok(None) => Err(format!("{}: no explanation", picture.name)),
-                Err(error) => Err(format!("{}: {error}", picture.name)),
-            }
-        };
-        read.into_iter().map(one).collect()
+impl Fault {
+    /// A message that names the input.
+    fn of(self, name: &str) -> String {
+        match self {
+            Self::Missing(reason) => format!("{name}: {reason}"),
+            Self::Failed(Error::Input(error)) => error.to_string(), // these have the name
+            Self::Failed(error) => format!("{name}: {error}"),
+        }
     }
 }
 
 impl Item {
-    fn name(&self) -> String {
+    fn read(&self, room: &mut dyn FnMut(u64)) -> Result<Picture, Fault> {
+        let picture = match self {
+            Self::Bundled => Picture::decode(BUNDLED.0, BUNDLED.1),
+            Self::File(path) => Picture::open_within(path, room),
+            Self::Missing(missing) => return Err(Fault::Missing(missing.reason.clone())),
+        };
+        picture.map_err(|error| Fault::Failed(error.into()))
+    }
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Item::Bundled => BUNDLED.0.to_owned(),
-            Item::File(path) => path.display().to_string(),
-            Item::Missing(missing) => missing.name.clone(),
+            Self::Bundled => f.write_str(BUNDLED.0),
+            Self::File(path) => path.display().fmt(f),
+            Self::Missing(missing) => f.write_str(&missing.name),
         }
     }
 }

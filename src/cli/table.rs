@@ -3,6 +3,8 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
+use super::stdout;
+
 /// A table without lines. Columns named in `right` are aligned to the right.
 pub fn table(header: &[&str], right: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
@@ -16,6 +18,36 @@ pub fn table(header: &[&str], right: &[&str], rows: impl IntoIterator<Item = Vec
         }
     }
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+/// Rows printed at a time.
+const BLOCK: usize = 1000;
+
+/// The table of a run: what images gave, on stdout, block by block so that a long run does not gather it all.
+pub struct Results {
+    header: &'static [&'static str],
+    rows: Vec<Vec<String>>,
+}
+
+impl Results {
+    /// A table with these columns.
+    pub fn new(header: &'static [&'static str]) -> Self {
+        Self { header, rows: Vec::new() }
+    }
+
+    /// Adds the rows of one image.
+    pub fn add(&mut self, rows: Vec<Vec<String>>) -> anyhow::Result<()> {
+        self.rows.extend(rows);
+        if self.rows.len() >= BLOCK { self.print() } else { Ok(()) }
+    }
+
+    /// Prints what is left.
+    pub fn print(&mut self) -> anyhow::Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        stdout::line(&table(self.header, &["class", "probability", "logit"], self.rows.drain(..)))
+    }
 }
 
 /// A number with its thousands set apart.

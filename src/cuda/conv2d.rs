@@ -116,40 +116,75 @@ impl Entries {
         alignment: u64,
         config: LaunchConfig,
     ) -> Result<(), CudaError> {
+        let Operands { x, w, bias, residual, y, params, relu } = Operands::check(kernel, &args, alignment)?;
+        let entry = match (bias, residual, relu) {
+            (None, ..) => 0,
+            (_, None, false) => 1,
+            (_, None, true) => 2,
+            (_, Some(_), _) => 3,
+        };
+        let mut call = stream.launch_builder(&self.0[entry]);
+        call.arg(&x).arg(&w);
+        if let Some(bias) = &bias {
+            call.arg(bias);
+        }
+        if let Some(residual) = &residual {
+            call.arg(residual);
+        }
+        call.arg(&y).arg(&params);
+        // SAFETY: order and types are those of the entries in kernels/conv2d_direct_f32_nhwc.cu: x, w, the epilogue's pointers, y,
+        // params. Lengths were checked above against the shape that the kernel counts by, addresses for the alignment that it
+        // asks for; it writes only `y`, which is borrowed mutably.
+        #[allow(unsafe_code)]
+        unsafe { call.launch(config) }.map_err(|source| CudaError::Launch { kernel, source })?;
+        Ok(())
+    }
+}
+
+/// What a launch passes on: addresses of operands that have the lengths that the shape asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Operands {
+    pub x: u64,
+    pub w: u64,
+    pub bias: Option<u64>,
+    pub residual: Option<u64>,
+    pub y: u64,
+    pub params: Conv2dParams,
+    /// Whether the epilogue ends with ReLU.
+    pub relu: bool,
+}
+
+impl Operands {
+    /// Checks lengths and addresses.
+    pub(super) fn check<T: Element>(kernel: &'static str, args: &Conv2dArgs<'_, T>, alignment: u64) -> Result<Self, CudaError> {
         let Conv2dArgs { shape, x, w, epilogue, y } = args;
         let outputs = shape.output().iter().product();
         x.check(kernel, "x", shape.n() * shape.h() * shape.w() * shape.c(), alignment)?;
         w.check(kernel, "w", shape.k() * shape.gemm_k(), alignment)?;
         y.check(kernel, "y", outputs, alignment)?;
-        let (entry, bias, residual) = match epilogue {
-            Epilogue::None => (0, None, None),
-            Epilogue::Bias { bias } => (1, Some(bias), None),
-            Epilogue::BiasRelu { bias } => (2, Some(bias), None),
-            Epilogue::BiasResidualRelu { bias, residual } => (3, Some(bias), Some(residual)),
+        let (bias, residual, relu) = match epilogue {
+            Epilogue::None => (None, None, false),
+            Epilogue::Bias { bias } => (Some(bias), None, false),
+            Epilogue::BiasRelu { bias } => (Some(bias), None, true),
+            Epilogue::BiasResidualRelu { bias, residual } => (Some(bias), Some(residual), true),
         };
-        if let Some(bias) = &bias {
+        if let Some(bias) = bias {
             bias.check(kernel, "bias", shape.k(), alignment)?;
         }
-        if let Some(residual) = &residual {
+        if let Some(residual) = residual {
             residual.check(kernel, "residual", outputs, alignment)?;
         }
         let params =
             Conv2dParams::new(shape).map_err(|size| Unsupported { kernel, reason: format!("{size} is beyond 2^31 - 1") })?;
-        let mut call = stream.launch_builder(&self.0[entry]);
-        call.arg(&x.address).arg(&w.address);
-        if let Some(bias) = &bias {
-            call.arg(&bias.address);
-        }
-        if let Some(residual) = &residual {
-            call.arg(&residual.address);
-        }
-        call.arg(&y.address).arg(&params);
-        // SAFETY: order and types are those of the entries in kernels/conv2d_*.cu: x, w, the epilogue's pointers, y, params.
-        // Lengths were checked above against the shape that the kernel counts by, addresses for the alignment that it asks
-        // for; it writes only `y`, which is borrowed mutably.
-        #[allow(unsafe_code)]
-        unsafe { call.launch(config) }.map_err(|source| CudaError::Launch { kernel, source })?;
-        Ok(())
+        Ok(Self {
+            x: x.address,
+            w: w.address,
+            bias: bias.map(|bias| bias.address),
+            residual: residual.map(|residual| residual.address),
+            y: y.address,
+            params,
+            relu,
+        })
     }
 }
 

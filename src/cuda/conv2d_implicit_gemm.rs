@@ -1,44 +1,43 @@
-//! Launches `conv2d_implicit_gemm_f16_nhwc`, and its form for capability 7.5.
+//! Launches `conv2d_implicit_gemm_f16_nhwc` and its forms: for any number of channels, and for capability 7.5.
 
-use cudarc::driver::{CudaStream, LaunchConfig};
+use cudarc::driver::{CudaFunction, CudaStream, LaunchConfig, PushKernelArg};
 use half::f16;
 
-use super::conv2d::{Conv2dParams, Entries, GRID_Y, grid};
-use super::variants::{IMPLICIT_GEMM, IMPLICIT_GEMM_SM75, Tile};
+use super::conv2d::{Conv2dParams, GRID_Y, Operands, grid};
+use super::variants::{IMPLICIT_GEMM, ImplicitGemm};
 use super::{Conv2dArgs, CudaError, Modules, Unsupported};
 use crate::network::Conv2dShape;
-
-const NAME: &str = "conv2d_implicit_gemm_f16_nhwc";
-const NAME_SM75: &str = "conv2d_implicit_gemm_sm75_f16_nhwc";
 
 /// 2-D convolution in f16 on tensor cores, sums in f32; `C` and `K` are multiples of 8 (images get zero channels up to 8).
 #[derive(Debug)]
 pub struct Conv2dImplicitGemm {
-    entries: Entries,
-    name: &'static str,
-    tile: &'static Tile,
+    entry: CudaFunction,
+    variant: &'static ImplicitGemm,
 }
 
 impl Conv2dImplicitGemm {
-    /// Tiles that a device of `capability` (`10 * major + minor`) has, smallest first.
-    pub fn tiles(capability: u32) -> &'static [Tile] {
-        if capability < 80 { IMPLICIT_GEMM_SM75 } else { IMPLICIT_GEMM }
+    /// Variants that a device of `capability` (`10 * major + minor`) has.
+    pub fn variants(capability: u32) -> impl Iterator<Item = &'static ImplicitGemm> {
+        IMPLICIT_GEMM.iter().filter(move |variant| variant.suits(capability))
     }
 
-    /// Loads the form for the device with one of its [`tiles`](Self::tiles).
+    /// Loads one of the device's [`variants`](Self::variants).
     ///
     /// # Errors
     /// [`CudaError`] if the kernel cannot be loaded.
-    pub fn new(modules: &Modules, tile: &'static Tile) -> Result<Self, CudaError> {
-        let name = if modules.capability() < 80 { NAME_SM75 } else { NAME };
-        let unit = format!("{name}_{}", tile.suffix());
-        let entries = Entries::load(modules, &unit, &unit, tile.shared_bytes(size_of::<f16>() as u32))?;
-        Ok(Self { entries, name, tile })
+    pub fn new(modules: &Modules, variant: &'static ImplicitGemm) -> Result<Self, CudaError> {
+        let name = variant.name();
+        Ok(Self { entry: modules.function(&name, &name, variant.shared_bytes())?, variant })
+    }
+
+    /// What it was loaded as.
+    pub fn variant(&self) -> &'static ImplicitGemm {
+        self.variant
     }
 
     /// The kernel's name and tile.
     pub fn name(&self) -> String {
-        format!("{}_{}", self.name, self.tile.suffix())
+        self.variant.name()
     }
 
     /// Why this kernel cannot run `shape`, or `Ok`. Touches no device.
@@ -46,15 +45,16 @@ impl Conv2dImplicitGemm {
     /// # Errors
     /// [`Unsupported`] with the reason.
     pub fn can_run(&self, shape: &Conv2dShape) -> Result<(), Unsupported> {
-        can_run(self.name, self.tile, shape)
+        can_run(self.variant, shape)
     }
 
     /// Grid, block, shared memory: the only place they are computed.
     fn config(&self, shape: &Conv2dShape) -> LaunchConfig {
+        let tile = &self.variant.tile;
         LaunchConfig {
-            grid_dim: grid(shape, self.tile.bm, self.tile.bn),
-            block_dim: (self.tile.threads(), 1, 1),
-            shared_mem_bytes: self.tile.shared_bytes(size_of::<f16>() as u32),
+            grid_dim: grid(shape, tile.bm, tile.bn),
+            block_dim: (tile.threads(), 1, 1),
+            shared_mem_bytes: self.variant.shared_bytes(),
         }
     }
 
@@ -64,17 +64,32 @@ impl Conv2dImplicitGemm {
     /// [`CudaError`] if the shape, a length or an address does not fit, or the driver refuses the launch.
     pub fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, f16>) -> Result<(), CudaError> {
         self.can_run(args.shape)?;
-        let config = self.config(args.shape);
-        self.entries.launch(self.name, stream, args, 16, config)
+        let (kernel, config) = (self.variant.form(), self.config(args.shape));
+        let Operands { x, w, bias, residual, y, params, relu } = Operands::check(kernel, &args, 16)?;
+        let (bias, residual, relu) = (bias.unwrap_or(0), residual.unwrap_or(0), i32::from(relu));
+        let mut call = stream.launch_builder(&self.entry);
+        call.arg(&x).arg(&w).arg(&bias).arg(&residual).arg(&y).arg(&params).arg(&relu);
+        // SAFETY: order and types are those of the entry in kernels/conv2d_implicit_gemm.cuh, where an absent bias or residual is
+        // null. Lengths were checked above against the shape that the kernel counts by, addresses for the alignment that it asks
+        // for; it writes only `y`, which is borrowed mutably.
+        #[allow(unsafe_code)]
+        unsafe { call.launch(config) }.map_err(|source| CudaError::Launch { kernel, source })?;
+        Ok(())
     }
 }
 
-fn can_run(kernel: &'static str, tile: &Tile, shape: &Conv2dShape) -> Result<(), Unsupported> {
-    let refuse = |reason| Err(Unsupported { kernel, reason });
-    for (letter, value) in [("C", shape.c()), ("K", shape.k())] {
-        if value % 8 != 0 {
-            return refuse(format!("{letter} = {value} is no multiple of 8"));
+/// Why `variant` cannot run `shape`, or `Ok`.
+pub(super) fn can_run(variant: &ImplicitGemm, shape: &Conv2dShape) -> Result<(), Unsupported> {
+    let refuse = |reason| Err(Unsupported { kernel: variant.form(), reason });
+    let ImplicitGemm { tile, whole_taps, .. } = variant;
+    let c = if *whole_taps { tile.bk as usize } else { 8 };
+    for (letter, value, multiple) in [("C", shape.c(), c), ("K", shape.k(), 8)] {
+        if value % multiple != 0 {
+            return refuse(format!("{letter} = {value} is no multiple of {multiple}"));
         }
+    }
+    if *whole_taps && shape.r() * shape.s() > MASK_BITS {
+        return refuse(format!("R*S = {} is more than {MASK_BITS}", shape.r() * shape.s()));
     }
     if shape.gemm_n().div_ceil(tile.bn as usize) > GRID_Y {
         return refuse(format!("K = {} asks for more than {GRID_Y} tiles of {} columns", shape.k(), tile.bn));
@@ -82,28 +97,54 @@ fn can_run(kernel: &'static str, tile: &Tile, shape: &Conv2dShape) -> Result<(),
     Conv2dParams::new(shape).map(drop).or_else(|size| refuse(format!("{size} is beyond 2^31 - 1")))
 }
 
+/// Taps that the kernel's masks have bits for.
+const MASK_BITS: usize = 32;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::network::Window;
 
-    #[test]
-    fn odd_channels_are_refused() {
-        let reason = |c, k| {
-            let shape = Conv2dShape::new([1, 9, 9, c], k, Window { size: (3, 3), stride: 1, pad: 1 }).unwrap();
-            can_run(NAME, &IMPLICIT_GEMM[0], &shape).map_err(|refused| refused.to_string())
-        };
-        assert_eq!(reason(8, 16), Ok(()));
-        assert_eq!(reason(3, 16).unwrap_err(), format!("{NAME}: C = 3 is no multiple of 8"));
-        assert!(reason(8, 20).unwrap_err().contains("K = 20"));
-        assert!(reason(8, 64 * 65_536).unwrap_err().contains("65535 tiles"));
+    fn reason(variant: &ImplicitGemm, c: usize, k: usize, size: (usize, usize)) -> Result<(), String> {
+        let shape = Conv2dShape::new([1, 19, 19, c], k, Window { size, stride: 1, pad: 1 }).unwrap();
+        can_run(variant, &shape).map_err(|refused| refused.to_string())
     }
 
     #[test]
-    fn tiles_fit_the_shared_memory_that_needs_no_permission() {
-        for tile in IMPLICIT_GEMM.iter().chain(IMPLICIT_GEMM_SM75) {
-            assert!(tile.shared_bytes(2) <= 48 << 10, "{tile:?}");
-            assert!(tile.threads() <= 1024, "{tile:?}");
+    fn odd_channels_are_refused() {
+        for variant in IMPLICIT_GEMM.iter().filter(|variant| !variant.whole_taps) {
+            let name = variant.form();
+            assert_eq!(reason(variant, 8, 16, (7, 7)), Ok(()));
+            assert_eq!(reason(variant, 3, 16, (3, 3)), Err(format!("{name}: C = 3 is no multiple of 8")));
+            assert_eq!(reason(variant, 8, 20, (3, 3)), Err(format!("{name}: K = 20 is no multiple of 8")));
+            assert!(reason(variant, 8, 64 * 65_536, (3, 3)).unwrap_err().contains("65535 tiles"));
+        }
+    }
+
+    #[test]
+    fn steps_within_one_tap_are_asked_for() {
+        for variant in IMPLICIT_GEMM.iter().filter(|variant| variant.whole_taps) {
+            let (name, bk) = (variant.form(), variant.tile.bk as usize);
+            assert_eq!(reason(variant, 3 * bk, 8, (4, 8)), Ok(()));
+            let refused = format!("{name}: C = {} is no multiple of {bk}", bk + 8);
+            assert_eq!(reason(variant, bk + 8, 8, (3, 3)), Err(refused));
+            assert_eq!(reason(variant, bk, 8, (3, 11)), Err(format!("{name}: R*S = 33 is more than 32")));
+        }
+    }
+
+    #[test]
+    fn variants_fit_their_devices() {
+        for variant in IMPLICIT_GEMM {
+            // The most shared memory of a block: 64 KiB on 7.5, 99 KiB on the smallest later ones.
+            let most = if variant.suits(75) { 64 << 10 } else { 99 << 10 };
+            assert!(variant.shared_bytes() <= most, "{variant:?}");
+            assert!(variant.tile.threads() <= 1024, "{variant:?}");
+        }
+        for capability in [75, 80, 86, 89, 90, 120] {
+            for whole_taps in [false, true] {
+                let some = Conv2dImplicitGemm::variants(capability).any(|variant| variant.whole_taps == whole_taps);
+                assert!(some, "capability {capability}, whole taps {whole_taps}");
+            }
         }
     }
 }

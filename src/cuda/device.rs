@@ -45,7 +45,7 @@ pub(super) fn open(ordinal: usize) -> Result<Arc<CudaContext>, CudaError> {
 }
 
 /// The newest CUDA version that the driver serves, as `1000 * major + 10 * minor`.
-fn version() -> Result<i32, DriverError> {
+pub(super) fn version() -> Result<i32, DriverError> {
     let mut version = 0;
     // SAFETY: the pointer is to a live integer, and the library is there.
     #[allow(unsafe_code)]

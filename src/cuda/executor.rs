@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard};
 use half::f16;
 
 use super::pipeline::{Pipeline, Run};
-use super::{CudaError, Modules, device};
+use super::{CudaError, DevicePasses, DeviceTimes, Modules, device, facts};
+use crate::bench::GpuFacts;
 use crate::cam::{Enlarge, Found, Selection};
 use crate::network::{Layer, Model, PlanReport};
 use crate::tensor::{Nhwc, Precision};
@@ -132,6 +133,28 @@ impl Cuda {
     /// [`CudaError::Network`] or [`CudaError::Unsupported`] if the images fit no single pass.
     pub fn plan(&self, [n, h, w]: [usize; 3], maps: usize) -> Result<PlanReport, CudaError> {
         self.lock().pipeline.plan([n, h, w], maps)
+    }
+
+    /// What the driver says of the device.
+    ///
+    /// # Errors
+    /// If the driver does not answer.
+    pub fn facts(&self) -> Result<GpuFacts, CudaError> {
+        Ok(facts::of(self.modules.context(), self.modules.capability())?)
+    }
+
+    /// Times passes by the device's clock.
+    ///
+    /// # Errors
+    /// As [`Cuda::run_into`]; batches are not split.
+    pub fn measure(&self, wanted: DevicePasses<'_>) -> Result<DeviceTimes, CudaError> {
+        wanted.batches.iter().try_for_each(check)?;
+        let mut times = DeviceTimes::default();
+        self.with(|pipeline| {
+            times = pipeline.measure(wanted)?;
+            Ok(())
+        })?;
+        Ok(times)
     }
 
     /// Uses the pipeline, unless an earlier use ended it.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cudarc::driver::CudaStream;
 
 use super::blueprint::{Blueprint, Key, Maps};
+use super::measure::{DevicePasses, DeviceTimes};
 use super::operators::Operators;
 use super::parameters::Parameters;
 use super::plan::{Body, Plan};
@@ -51,6 +52,9 @@ pub(super) trait Run: Send {
     /// Runs in one pass, layer by layer.
     fn visit(&mut self, images: &Nhwc, visit: &mut Visitor<'_>) -> Result<(), CudaError>;
 
+    /// Times passes by the device's clock.
+    fn measure(&mut self, wanted: DevicePasses<'_>) -> Result<DeviceTimes, CudaError>;
+
     /// How a pass over images of a shape runs.
     fn plan(&self, image: [usize; 3], maps: usize) -> Result<PlanReport, CudaError>;
 }
@@ -77,7 +81,20 @@ impl<T: Real> Pipeline<T> {
         })
     }
 
-    fn blueprint(&self, key: Key) -> Result<Blueprint, CudaError> {
+    pub(super) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    pub(super) fn stream(&self) -> &Arc<CudaStream> {
+        &self.stream
+    }
+
+    /// What the steps of this pipeline's plans refer to.
+    pub(super) fn body(&self) -> Body<'_, T> {
+        Body { network: &self.network, operators: &self.operators, parameters: &self.parameters }
+    }
+
+    pub(super) fn blueprint(&self, key: Key) -> Result<Blueprint, CudaError> {
         Blueprint::new(&self.network, &self.slots, self.norm, &self.operators, key)
     }
 
@@ -211,6 +228,10 @@ impl<T: Real> Run for Pipeline<T> {
         plan.visit(&body, images.data(), visit)?;
         self.plans.push(plan);
         Ok(())
+    }
+
+    fn measure(&mut self, wanted: DevicePasses<'_>) -> Result<DeviceTimes, CudaError> {
+        self.time(wanted)
     }
 
     fn plan(&self, image: [usize; 3], maps: usize) -> Result<PlanReport, CudaError> {

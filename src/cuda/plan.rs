@@ -93,17 +93,44 @@ impl Plan {
             }
             self.proven = true;
         } else {
-            if self.graph.is_none() {
-                self.graph = Some(self.record(body)?);
-            }
-            if let Some(Graph(graph)) = &self.graph {
-                graph.launch().map_err(|source| self.graph_fault(source))?;
-            }
+            self.replay(body)?;
         }
         let source = self.arena.bytes(self.blueprint.results);
         self.stream.memcpy_dtoh(&source, &mut self.results).map_err(|source| self.graph_fault(source))?;
         // cudarc tracks pinned memory by events, which are off: nothing but the stream says when the copy is done.
         self.stream.synchronize().map_err(|source| self.graph_fault(source))?;
+        Ok(())
+    }
+
+    /// Enqueues the recorded graph, recording it the first time.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub(super) fn replay<T: Real>(&mut self, body: &Body<'_, T>) -> Result<(), CudaError> {
+        if self.graph.is_none() {
+            self.graph = Some(self.record(body)?);
+        }
+        match &self.graph {
+            Some(Graph(graph)) => graph.launch().map_err(|source| self.graph_fault(source)),
+            None => Ok(()),
+        }
+    }
+
+    /// Enqueues one step after the other, with a call of `between` after each but the last.
+    ///
+    /// # Errors
+    /// What the driver or `between` says.
+    pub(super) fn launch_each<T: Real>(
+        &self,
+        body: &Body<'_, T>,
+        between: &mut dyn FnMut() -> Result<(), CudaError>,
+    ) -> Result<(), CudaError> {
+        for (index, &step) in self.blueprint.steps.iter().enumerate() {
+            if index > 0 {
+                between()?;
+            }
+            self.enqueue(body, step)?;
+        }
         Ok(())
     }
 

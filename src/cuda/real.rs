@@ -2,11 +2,10 @@
 
 use bytemuck::Pod;
 use cudarc::driver::CudaStream;
-use cudarc::driver::sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::variants::Tile;
+use super::tile_choice::{self, DeviceLimits};
 use super::{Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, CudaError, Element, Modules, Unsupported};
 use crate::network::Conv2dShape;
 
@@ -96,42 +95,25 @@ impl Real for f16 {
     }
 }
 
-/// The implicit GEMM with each of its tiles.
+/// The implicit GEMM in each of its variants.
 pub(super) struct ImplicitGemms {
-    tiles: Vec<(&'static Tile, Conv2dImplicitGemm)>, // smallest first
-    multiprocessors: usize,
+    kernels: Vec<Conv2dImplicitGemm>,
+    device: DeviceLimits,
 }
 
 impl ImplicitGemms {
-    /// The largest tile that still gives every multiprocessor a block, else the smallest one: few large tiles read less, but an
-    /// idle multiprocessor costs more.
     fn pick(&self, shape: &Conv2dShape) -> Result<&Conv2dImplicitGemm, Unsupported> {
-        let index = largest_that_fills(self.tiles.iter().map(|(tile, _)| *tile), shape, self.multiprocessors);
-        let kernel = &self.tiles[index].1;
-        kernel.can_run(shape).map(|()| kernel)
+        let choice = tile_choice::choose(shape, &self.device)?;
+        let kernel = self.kernels.iter().find(|kernel| kernel.variant() == choice.variant);
+        kernel.ok_or_else(|| Unsupported { kernel: choice.variant.form(), reason: "it was not loaded".to_owned() })
     }
-}
-
-fn largest_that_fills<'a>(
-    tiles: impl DoubleEndedIterator<Item = &'a Tile> + ExactSizeIterator,
-    shape: &Conv2dShape,
-    multiprocessors: usize,
-) -> usize {
-    let blocks = |tile: &Tile| shape.gemm_m().div_ceil(tile.bm as usize) * shape.gemm_n().div_ceil(tile.bn as usize);
-    // A tile wider than the matrix multiplies zeros.
-    let fits = |tile: &Tile| shape.gemm_n() > tile.bn as usize / 2 && blocks(tile) >= multiprocessors;
-    tiles.enumerate().rev().find(|(_, tile)| fits(tile)).map_or(0, |(index, _)| index)
 }
 
 impl Convolutions<f16> for ImplicitGemms {
     fn new(modules: &Modules) -> Result<Self, CudaError> {
-        let tiles = Conv2dImplicitGemm::tiles(modules.capability());
-        let load = |tile: &'static Tile| Ok((tile, Conv2dImplicitGemm::new(modules, tile)?));
-        let multiprocessors = modules.context().attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
-        Ok(Self {
-            tiles: tiles.iter().map(load).collect::<Result<_, CudaError>>()?,
-            multiprocessors: usize::try_from(multiprocessors).unwrap_or(1),
-        })
+        let device = DeviceLimits::of(modules)?;
+        let variants = Conv2dImplicitGemm::variants(device.capability).filter(|variant| device.has_room(variant));
+        Ok(Self { kernels: variants.map(|variant| Conv2dImplicitGemm::new(modules, variant)).collect::<Result<_, _>>()?, device })
     }
 
     fn choose(&self, shape: &Conv2dShape) -> Result<String, Unsupported> {
@@ -140,25 +122,5 @@ impl Convolutions<f16> for ImplicitGemms {
 
     fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, f16>) -> Result<(), CudaError> {
         self.pick(args.shape)?.launch(stream, args)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cuda::variants::IMPLICIT_GEMM;
-    use crate::network::Window;
-
-    #[test]
-    fn tiles_grow_with_the_problem() {
-        let picked = |image: [usize; 4], k| {
-            let shape = Conv2dShape::new(image, k, Window { size: (3, 3), stride: 1, pad: 1 }).unwrap();
-            let tile = &IMPLICIT_GEMM[largest_that_fills(IMPLICIT_GEMM.iter(), &shape, 108)];
-            (tile.bm, tile.bn)
-        };
-        assert_eq!(picked([1, 7, 7, 512], 512), (64, 64), "8 tiles leave most multiprocessors idle, whatever their size");
-        let (bm, bn) = picked([64, 28, 28, 128], 128);
-        assert!(bm >= 128 && bn >= 64, "{bm}x{bn}");
-        assert_eq!(picked([64, 56, 56, 64], 64).1, 64, "no columns beyond K");
     }
 }

@@ -101,19 +101,79 @@ impl Tile {
     }
 }
 
-/// Tiles of `conv2d_implicit_gemm_f16_nhwc`, smallest first.
-pub const IMPLICIT_GEMM: &[Tile] = &[
-    Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 3 },
-    Tile { bm: 128, bn: 64, bk: 32, wm: 64, wn: 32, stages: 3 },
-    Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 32, stages: 3 },
+/// One compilation unit of the tensor-core convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImplicitGemm {
+    /// What a block computes.
+    pub tile: Tile,
+    /// Whether a step of the main loop lies within one filter tap: `C` is a multiple of `BK`, and there are at most 32 taps.
+    /// Otherwise `C` is any multiple of 8, at about three times the instructions.
+    pub whole_taps: bool,
+    /// As [`Unit::capabilities`].
+    pub capabilities: (u32, u32),
+}
+
+impl ImplicitGemm {
+    /// Source file's stem.
+    pub const fn stem(&self) -> &'static str {
+        if self.capabilities.1 < 80 { "conv2d_implicit_gemm_sm75_f16_nhwc" } else { "conv2d_implicit_gemm_f16_nhwc" }
+    }
+
+    /// Name of the kernel without its tile.
+    pub const fn form(&self) -> &'static str {
+        match (self.capabilities.1 < 80, self.whole_taps) {
+            (false, true) => "conv2d_implicit_gemm_f16_nhwc",
+            (false, false) => "conv2d_implicit_gemm_c8_f16_nhwc",
+            (true, true) => "conv2d_implicit_gemm_sm75_f16_nhwc",
+            (true, false) => "conv2d_implicit_gemm_sm75_c8_f16_nhwc",
+        }
+    }
+
+    /// Name of the unit, of its entry and of the kernel.
+    pub fn name(&self) -> String {
+        format!("{}_{}", self.form(), self.tile.suffix())
+    }
+
+    /// Shared memory of a block.
+    pub const fn shared_bytes(&self) -> u32 {
+        self.tile.shared_bytes(2)
+    }
+
+    /// Whether devices of `capability` run it.
+    pub const fn suits(&self, capability: u32) -> bool {
+        self.capabilities.0 <= capability && capability <= self.capabilities.1
+    }
+}
+
+/// Units of the tensor-core convolution. Which of them a problem gets on a device, `tile_choice.rs` says.
+///
+/// A warp's tile decides how many bytes of shared memory an instruction of the tensor cores needs: with 64x64 they are never
+/// the bound, with 64x32 and 32x32 they are on devices of capability 7.5, 8.0 and 9.0. Blocks of 128x128 and 256x64 are made of
+/// four such warps each, the second for 64 filters; two of them fit a multiprocessor. The smaller ones are for problems with too
+/// few outputs to fill the device.
+pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
+    whole_taps(AMPERE, Tile { bm: 64, bn: 64, bk: 64, wm: 32, wn: 32, stages: 4 }),
+    whole_taps(AMPERE, Tile { bm: 128, bn: 64, bk: 32, wm: 64, wn: 32, stages: 4 }),
+    whole_taps(AMPERE, Tile { bm: 256, bn: 64, bk: 32, wm: 64, wn: 64, stages: 4 }),
+    whole_taps(AMPERE, Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 64, stages: 4 }),
+    any_channels(AMPERE, Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 3 }),
+    whole_taps(TURING, Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 2 }),
+    whole_taps(TURING, Tile { bm: 128, bn: 64, bk: 32, wm: 64, wn: 32, stages: 2 }),
+    whole_taps(TURING, Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 64, stages: 2 }),
+    any_channels(TURING, Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 2 }),
 ];
 
-/// Tiles of `conv2d_implicit_gemm_sm75_f16_nhwc`, smallest first.
-pub const IMPLICIT_GEMM_SM75: &[Tile] = &[
-    Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 2 },
-    Tile { bm: 128, bn: 64, bk: 32, wm: 64, wn: 32, stages: 2 },
-    Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 32, stages: 2 },
-];
+/// Devices without and with asynchronous copies.
+const TURING: (u32, u32) = (75, 79);
+const AMPERE: (u32, u32) = (80, u32::MAX);
+
+const fn whole_taps(capabilities: (u32, u32), tile: Tile) -> ImplicitGemm {
+    ImplicitGemm { tile, whole_taps: true, capabilities }
+}
+
+const fn any_channels(capabilities: (u32, u32), tile: Tile) -> ImplicitGemm {
+    ImplicitGemm { tile, whole_taps: false, capabilities }
+}
 
 /// Tile of `conv2d_direct_f32_nhwc`: a thread computes 8x8 outputs; two tiles in flight, one of them in registers.
 pub const DIRECT: Tile = Tile { bm: 64, bn: 64, bk: 16, wm: 32, wn: 64, stages: 2 };
@@ -133,14 +193,11 @@ pub fn units() -> Vec<Unit> {
         defines: vec![("WARPS", tile.warps), ("OUTPUTS", tile.outputs), ("IMAGES", tile.images)],
         capabilities: ALL,
     }));
-    let tiled = |stem: &'static str, tile: &Tile, capabilities| Unit {
-        name: format!("{stem}_{}", tile.suffix()),
-        stem,
-        defines: tile.defines(),
-        capabilities,
-    };
-    units.extend(IMPLICIT_GEMM.iter().map(|tile| tiled("conv2d_implicit_gemm_f16_nhwc", tile, (80, u32::MAX))));
-    units.extend(IMPLICIT_GEMM_SM75.iter().map(|tile| tiled("conv2d_implicit_gemm_sm75_f16_nhwc", tile, (75, 79))));
+    units.extend(IMPLICIT_GEMM.iter().map(|unit| {
+        let mut defines = unit.tile.defines();
+        defines.push(("WHOLE_TAPS", unit.whole_taps.into()));
+        Unit { name: unit.name(), stem: unit.stem(), defines, capabilities: unit.capabilities }
+    }));
     for &vector in VECTORS {
         for (stem, mut defines) in [("conv2d_direct_f32_nhwc", DIRECT.defines()), ("batch_norm_nhwc", vec![])] {
             defines.push(("VECTOR", vector));

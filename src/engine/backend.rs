@@ -1,6 +1,7 @@
 //! The backends under one operation: images and a selection of classes in, scores and maps out.
 
 use crate::Error;
+use crate::bench::GpuFacts;
 use crate::cam::{Enlarge, Found, Map, Selection, class_activation_map};
 use crate::cpu::{Cpu, Forward};
 #[cfg(feature = "cuda")]
@@ -8,7 +9,7 @@ use crate::cuda::Cuda;
 #[cfg(feature = "cuda")]
 use crate::engine::DeviceError;
 use crate::network::PlanReport;
-use crate::tensor::Nhwc;
+use crate::tensor::{Nhwc, Precision};
 
 pub(super) enum Backend {
     Cpu {
@@ -52,6 +53,11 @@ impl Backend {
         }
     }
 
+    /// Whether images are resized by the processor.
+    pub(super) fn reads_crops(&self) -> bool {
+        matches!(self, Self::Cpu { .. })
+    }
+
     /// How a pass over `[N, H, W]` images runs that computes `maps` maps of each. The processor's maps take next to nothing.
     #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
     pub(super) fn plan(&self, image: [usize; 3], maps: usize) -> Result<PlanReport, Error> {
@@ -59,6 +65,33 @@ impl Backend {
             Self::Cpu { cpu, .. } => Ok(cpu.plan(image)?),
             #[cfg(feature = "cuda")]
             Self::Cuda(cuda) => Ok(cuda.plan(image, maps).map_err(DeviceError::Cuda)?),
+        }
+    }
+
+    /// Facts about the GPU that it runs on.
+    pub(super) fn gpu(&self) -> Result<Option<GpuFacts>, Error> {
+        match self {
+            Self::Cpu { .. } => Ok(None),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(cuda) => Ok(Some(cuda.facts().map_err(DeviceError::Cuda)?)),
+        }
+    }
+
+    /// What activations and filters are stored in.
+    pub(super) fn precision(&self) -> Precision {
+        match self {
+            Self::Cpu { .. } => Precision::F32,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(cuda) => cuda.precision(),
+        }
+    }
+
+    /// Threads of the processor that work on a pass.
+    pub(super) fn threads(&self) -> usize {
+        match self {
+            Self::Cpu { cpu, .. } => cpu.threads(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => 1,
         }
     }
 

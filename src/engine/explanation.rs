@@ -1,11 +1,10 @@
 //! What the engine found in one picture.
 
-use image::RgbImage;
 use serde::Serialize;
 
 use super::backend::ranking;
 use crate::cam::{Enlarged, Map};
-use crate::input::CropTransform;
+use crate::input::Input;
 use crate::labels::Labels;
 
 /// One class and how sure the network is of it.
@@ -35,10 +34,8 @@ pub struct ClassMap {
 /// One picture, explained.
 #[derive(Clone, Debug)]
 pub struct Explanation {
-    /// The pixels that the network saw.
-    pub crop: RgbImage,
-    /// Where they lie in the picture.
-    pub transform: CropTransform,
+    /// What the network saw, and where that lies in the picture.
+    pub input: Input,
     /// Every class, most probable first; equal ones by index.
     pub predictions: Vec<Prediction>,
     /// One map per class asked for, in the order of the request.

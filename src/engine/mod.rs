@@ -4,21 +4,25 @@ mod backend;
 mod builder;
 mod device;
 mod explanation;
+mod measure;
 mod request;
 
 pub use builder::{EngineBuilder, LABELS_KEY};
 pub use device::{Device, DeviceError};
 pub use explanation::{ClassMap, Explanation, Prediction};
+pub use measure::{Passes, StepTimes, Timings};
 pub use request::{Classes, Request};
 
 use backend::Backend;
+use rayon::prelude::*;
 
 use crate::Error;
+use crate::bench::GpuFacts;
 use crate::cam::{Found, FoundImage, Map, Selection};
 use crate::input::{Input, Picture, Recipe};
 use crate::labels::Labels;
 use crate::network::{Model, PlanReport};
-use crate::tensor::Nhwc;
+use crate::tensor::{Nhwc, Precision};
 
 /// Images that share a forward pass unless the builder says otherwise.
 pub const DEFAULT_BATCH: usize = 8;
@@ -78,6 +82,24 @@ impl Engine {
         self.backend.describe()
     }
 
+    /// What the driver says of the GPU that the network runs on; `None` on the processor.
+    ///
+    /// # Errors
+    /// If the driver does not answer.
+    pub fn gpu(&self) -> Result<Option<GpuFacts>, Error> {
+        self.backend.gpu()
+    }
+
+    /// What activations and filters are stored in.
+    pub fn precision(&self) -> Precision {
+        self.backend.precision()
+    }
+
+    /// Threads of the processor that a pass uses; on a GPU 1, which feeds it.
+    pub fn threads(&self) -> usize {
+        self.backend.threads()
+    }
+
     /// Why [`Device::Auto`] chose the processor, if it did.
     pub fn fallback(&self) -> Option<&str> {
         self.fallback.as_deref()
@@ -111,14 +133,25 @@ impl Engine {
         }
     }
 
+    /// What the network is to read of `picture`, by the engine's recipe. Where the network runs on the processor the picture is
+    /// resized here, on the calling thread, so that many can be at the same time, and let go of; a CUDA device resizes it itself,
+    /// later.
+    ///
+    /// # Errors
+    /// As [`Recipe::apply`].
+    pub fn prepare(&self, picture: &Picture) -> Result<Input, Error> {
+        let input = self.recipe.apply(picture)?;
+        Ok(if self.backend.reads_crops() { input.cut() } else { input })
+    }
+
     /// Class activation maps of `pictures`, in their order: preprocessing, one forward pass per batch, then one map per class
     /// asked for.
     ///
     /// # Errors
     /// A picture that the recipe or the network cannot take, scores that overflow, or an unknown class; nothing is returned
-    /// then. To go on after a bad picture, prepare each with [`Recipe::apply`] and call [`Engine::explain_inputs`].
+    /// then. To go on after a bad picture, prepare each with [`Engine::prepare`] and call [`Engine::explain_inputs`].
     pub fn explain(&self, pictures: &[Picture], request: &Request) -> Result<Vec<Explanation>, Error> {
-        let inputs = pictures.iter().map(|picture| self.recipe.apply(picture)).collect::<Result<Vec<_>, _>>()?;
+        let inputs = pictures.par_iter().map(|picture| self.prepare(picture)).collect::<Result<Vec<_>, _>>()?;
         self.explain_inputs(&inputs.iter().collect::<Vec<_>>(), request)
     }
 
@@ -143,10 +176,10 @@ impl Engine {
             (Classes::Top(k), _) => Selection::Top(*k),
             (Classes::Named(_), named) => Selection::Classes(named.as_deref().unwrap_or_default()),
         };
-        for same_size in inputs.chunk_by(|a, b| (a.h, a.w) == (b.h, b.w)) {
+        for same_size in inputs.chunk_by(|a, b| (a.h(), a.w()) == (b.h(), b.w())) {
             for batch in same_size.chunks(self.batch) {
                 let mut found = Found::default();
-                let enlarge = request.enlarge(batch[0].h, batch[0].w);
+                let enlarge = request.enlarge(batch[0].h(), batch[0].w());
                 let done = self.backend.run(&tensor(batch), selection, enlarge, &mut found);
                 for (input, found) in batch.iter().zip(found.into_images()) {
                     explanations.push(self.explanation(input, found)?);
@@ -170,7 +203,7 @@ impl Engine {
             Some(ClassMap { prediction, map, enlarged })
         };
         let maps = found.maps.into_iter().filter_map(map).collect();
-        Ok(Explanation { crop: input.crop.clone(), transform: input.transform, predictions, maps })
+        Ok(Explanation { input: input.clone(), predictions, maps })
     }
 
     /// Bias of a class: what the mean of its map lacks to the logit.
@@ -181,8 +214,8 @@ impl Engine {
 
 /// Inputs of one size as a batch, `[N, H, W, 3]`.
 fn tensor(batch: &[&Input]) -> Nhwc {
-    let (h, w) = (batch[0].h, batch[0].w);
+    let (h, w) = (batch[0].h(), batch[0].w());
     let mut data = Vec::with_capacity(batch.len() * h * w * 3);
-    batch.iter().for_each(|input| data.extend_from_slice(&input.tensor));
+    batch.iter().for_each(|input| data.extend_from_slice(&input.tensor()));
     Nhwc::new([batch.len(), h, w, 3], data)
 }

@@ -1,13 +1,21 @@
 //! From the bytes of a picture file to upright 8-bit RGB.
 
 use std::io::{Cursor, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Luma, LumaA, Pixel, Rgb, RgbImage, Rgba};
 
 use super::{InputError, MAX_DECODED_BYTES, MAX_FILE_BYTES, MAX_PIXELS, sniff};
 
-/// Decodes `bytes`; see [`Picture`](super::Picture) for the colours.
-pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<RgbImage, InputError> {
+/// Decodes `bytes`; see [`Picture`](super::Picture) for the colours. `room` is told what the pixels will take.
+///
+/// The decoders are other people's code and see whatever is on a disk: should one panic, that is an error of its picture.
+pub(super) fn decode(name: &str, bytes: &[u8], room: &mut dyn FnMut(u64)) -> Result<RgbImage, InputError> {
+    let decode = AssertUnwindSafe(|| decode_trusting(name, bytes, room));
+    catch_unwind(decode).unwrap_or_else(|_| Err(InputError::GaveUp { name: name.to_owned() }))
+}
+
+fn decode_trusting(name: &str, bytes: &[u8], room: &mut dyn FnMut(u64)) -> Result<RgbImage, InputError> {
     let name = || name.to_owned();
     if bytes.is_empty() {
         return Err(InputError::Empty { name: name() });
@@ -38,6 +46,8 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<RgbImage, InputError> {
     if w == 0 || h == 0 {
         return Err(InputError::NoPixels { name: name(), w, h });
     }
+    // What the decoder returns, and RGB made of it: less for plain RGB, but there a decoder has as much for itself.
+    room(decoder.total_bytes() + u64::from(w) * u64::from(h) * 3);
     // As in Pillow, damaged EXIF data does not cost the picture.
     let orientation = decoder.orientation().ok();
     let image = DynamicImage::from_decoder(decoder).map_err(failed)?;

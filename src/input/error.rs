@@ -63,6 +63,12 @@ pub enum InputError {
         /// What the decoder said.
         source: ImageError,
     },
+    /// The decoder panicked.
+    #[error("{name}: the decoder gave up on this picture")]
+    GaveUp {
+        /// The file.
+        name: String,
+    },
     /// The header claims more pixels than [`MAX_PIXELS`](super::MAX_PIXELS) or more bytes than
     /// [`MAX_DECODED_BYTES`](super::MAX_DECODED_BYTES).
     #[error("{name}: the picture says it is {w}x{h} pixels, expected at most {max_pixels} pixels and {max_bytes} decoded bytes; scale it down first", max_pixels = super::MAX_PIXELS, max_bytes = super::MAX_DECODED_BYTES)]

@@ -34,9 +34,9 @@ impl<'a> Scene<'a> {
     /// If a picture is empty or its size is not the one in `transform`.
     pub fn new(view: View, photo: &'a RgbImage, seen: &'a RgbImage, transform: &CropTransform) -> Result<Self, RenderError> {
         check("photograph", photo, transform.original)?;
-        check("crop", seen, transform.crop)?;
+        let crop = Self::of_crop(seen, transform)?;
         let (base, layout, reference) = match view {
-            View::Crop => (Cow::Borrowed(seen), Layout::whole(transform.crop), transform.crop),
+            View::Crop => return Ok(crop),
             View::Original => (Cow::Borrowed(photo), Layout::in_original(transform), transform.crop),
             View::Seed => {
                 let size = (seed::SIDE, seed::SIDE);
@@ -44,6 +44,16 @@ impl<'a> Scene<'a> {
             }
         };
         Ok(Self { view, base, layout, reference })
+    }
+
+    /// The view [`View::Crop`], which needs no photograph beside the pixels that the network has `seen`.
+    ///
+    /// # Errors
+    /// If the crop is empty or its size is not the one in `transform`.
+    pub fn of_crop(seen: &'a RgbImage, transform: &CropTransform) -> Result<Self, RenderError> {
+        check("crop", seen, transform.crop)?;
+        let layout = Layout::whole(transform.crop);
+        Ok(Self { view: View::Crop, base: Cow::Borrowed(seen), layout, reference: transform.crop })
     }
 
     /// Which view it is.

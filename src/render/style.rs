@@ -26,6 +26,11 @@ impl View {
     /// Every view, in the order shown to users.
     pub const ALL: &'static [Self] = &[Self::Crop, Self::Original, Self::Seed];
 
+    /// Whether it shows the photograph itself, and not only the crop that the network saw.
+    pub fn needs_photo(self) -> bool {
+        self != Self::Crop
+    }
+
     /// The spelling on the command line and in manifests.
     pub fn name(self) -> &'static str {
         match self {

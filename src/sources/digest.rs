@@ -1,8 +1,7 @@
-//! SHA-256 of a file, in hexadecimal.
+//! SHA-256 of a file's bytes, in hexadecimal.
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
@@ -28,11 +27,4 @@ pub(super) fn feed(hasher: &mut Sha256, file: &mut File, len: u64) -> io::Result
 /// The hash as 64 lower-case digits.
 pub(super) fn hex(hasher: Sha256) -> String {
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The hash of a whole file as 64 lower-case digits.
-pub(super) fn sha256(path: &Path) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    feed(&mut hasher, &mut File::open(path)?, u64::MAX)?;
-    Ok(hex(hasher))
 }

@@ -36,6 +36,7 @@ mod lock;
 mod options;
 mod source;
 mod torchvision;
+mod verdict;
 
 use std::path::PathBuf;
 
@@ -49,7 +50,8 @@ pub use torchvision::Torchvision;
 ///
 /// - A path is returned as it is; whether a file is there shows when it is opened.
 /// - Torchvision's models are looked for in the folder of `torch.hub` and in Camshaft's own, then downloaded to the latter. A file
-///   that is found is checked against the hash in its name as well.
+///   that is found is checked against the hash in its name as well; the verdict is remembered in Camshaft's folder, with the
+///   file's length, inode and times, and holds until one of them differs.
 /// - A repository of the Hugging Face hub is looked for in the hub's cache, then downloaded to it in the layout of Python's
 ///   `huggingface_hub`, so that each finds what the other fetched. A cached revision is taken without asking whether the branch
 ///   has moved on.

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::digest::sha256;
 use super::error::SourceError;
 use super::options::{Options, Progress};
+use super::verdict::sha256;
 
 /// Torchvision's models with their `IMAGENET1K_V1` weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +60,7 @@ impl Torchvision {
 
 pub(super) fn fetch(model: Torchvision, options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, SourceError> {
     for place in model.places(options) {
-        if check(model, &place)? {
+        if check(model, &place, options)? {
             return Ok(place);
         }
     }
@@ -74,8 +74,9 @@ pub(super) fn fetch(model: Torchvision, options: &Options, progress: &mut dyn Fn
 ///
 /// # Errors
 /// It is there and cannot be read or has another hash.
-fn check(model: Torchvision, place: &Path) -> Result<bool, SourceError> {
-    let mut found = match sha256(place) {
+fn check(model: Torchvision, place: &Path, options: &Options) -> Result<bool, SourceError> {
+    let memory = options.cache_dir.as_ref().map(|folder| folder.join(format!("{}.checked", model.file_name())));
+    let mut found = match sha256(place, memory.as_deref()) {
         Ok(hash) => hash,
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(false),
         Err(e) => return Err(SourceError::io(place, "read it")(e)),
@@ -108,7 +109,7 @@ fn download(model: Torchvision, options: &Options, progress: &mut dyn FnMut(Prog
     let target = folder.join(model.file_name());
     let _lock = super::lock::lock(&beside(&target, "lock"), progress)?;
     // Another process may have put it there while this one waited.
-    if check(model, &target)? {
+    if check(model, &target, options)? {
         return Ok(target);
     }
     let url = model.url(options);

@@ -177,3 +177,28 @@ fn manual_pages() {
     bench.file("taken", "x");
     bench.run(["man", "taken"]).code(1).says(&["taken"]);
 }
+
+#[test]
+fn bench_times_each_batch() {
+    let bench = Bench::new();
+    let small = ["bench", "--size=32", "--iters=3", "--warm-up=1", "--threads=1"];
+    let ran = bench.run([&small[..], &["--batch=2", "--json", "--layers"]].concat()).code(0);
+    let lines = ran.json();
+    let last = lines.last().unwrap();
+    let times = last["ms_per_image"].as_array().unwrap();
+    assert!(times.len() == 3 && times.iter().all(|ms| ms.as_f64().unwrap() > 0.0), "{times:?}");
+    assert_eq!((&last["batch"], &last["threads"], &last["precision"]), (&json!(2), &json!(1), &json!("f32")));
+    let (median, images) = (last["spread"]["median"].as_f64().unwrap(), last["images_per_second"].as_f64().unwrap());
+    assert!((median * images / 1e3 - 1.0).abs() < 1e-9 && times.contains(&json!(median)));
+    assert!(last["floor_ms_per_image"].as_f64().unwrap() > 0.0);
+    let layers = last["layers"].as_array().unwrap();
+    assert_eq!((&layers[0]["layer"], &layers[22]["layer"]), (&json!("conv1"), &json!("fc")));
+    assert!(layers.iter().all(|layer| layer["ms"]["median"].as_f64().unwrap() >= 0.0));
+
+    let ran = bench.run([&small[..], &["--batch=1,3"]].concat()).code(0);
+    let rows: Vec<Vec<&str>> = ran.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    let header = rows.iter().position(|row| row.first() == Some(&"batch")).unwrap();
+    assert_eq!((rows[header + 1][0], rows[header + 2][0], rows.len()), ("1", "3", header + 3), "{}", ran.stdout);
+    assert!(ran.stdout.contains("images/s") && ran.stdout.contains("GB/s, measured"), "{}", ran.stdout);
+    bench.run(["bench", "--batch=0"]).code(2);
+}

@@ -1,0 +1,11 @@
+//! What the `bench` command is made of: spreads of timings, the physical floor of a network on a machine, the machine's rates.
+
+mod floor;
+mod gpu;
+mod machine;
+mod spread;
+
+pub use floor::{Bound, Floor, LayerCost, Limits, costs, total};
+pub use gpu::GpuFacts;
+pub use machine::{fma_rate, read_rate};
+pub use spread::Spread;

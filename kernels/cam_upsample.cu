@@ -248,7 +248,7 @@ struct Scale {
         factor = __uint_as_float((unsigned)(min(max(-exponent, -126), 127) + 127) << 23);
         low = __fmul_rn(least, factor);
         span = exact_difference(__fmul_rn(greatest, factor), low, span_rest);
-        flat = span == 0.f;
+        flat = span <= 16.f / (1 << 23); // what rounding alone makes of a constant map; the largest magnitude is in 1..2
         reciprocal = __frcp_rn(span);
     }
 

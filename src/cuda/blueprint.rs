@@ -27,6 +27,8 @@ pub(super) enum Maps {
     Top(usize),
     /// Those of as many given classes.
     Classes(usize),
+    /// None here: the host computes them from the features.
+    Host,
 }
 
 impl Maps {
@@ -35,13 +37,16 @@ impl Maps {
         match selection {
             Selection::Top(k) => Self::Top(k.min(classes)),
             Selection::Classes(given) => Self::Classes(given.len()),
+            Selection::Asked(_) => Self::Host,
         }
     }
 
     /// Maps of each image.
     pub(super) fn count(self) -> usize {
-        let (Self::Top(count) | Self::Classes(count)) = self;
-        count
+        match self {
+            Self::Top(count) | Self::Classes(count) => count,
+            Self::Host => 0,
+        }
     }
 }
 

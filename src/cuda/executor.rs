@@ -127,9 +127,7 @@ impl Cuda {
     /// [`CudaError`] for images that do not fit, a class beyond the last, or after a fault of the device. What goes wrong on the
     /// way is told by [`Cuda::collect`].
     pub fn submit(&self, images: Images<'_>, selection: Selection<'_>, show: Option<Show>) -> Result<Ticket, CudaError> {
-        if let Selection::Classes(classes) = selection
-            && let Some(&class) = classes.iter().find(|&&class| class >= self.classes)
-        {
+        if let Some(class) = selection.largest_class().filter(|&class| class >= self.classes) {
             return Err(CudaError::Class { class, classes: self.classes });
         }
         let start = |images: Source<'_>, image| {

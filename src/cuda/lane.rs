@@ -9,6 +9,7 @@ use super::blueprint::Key;
 use super::pipeline::Slot;
 use super::plan::Plan;
 use super::staging::Staging;
+use crate::cam::{Asked, Selection};
 
 /// Plans that keep their memory and graph; the one that was not used for longest makes room.
 const MOST_PLANS: usize = 4;
@@ -26,9 +27,35 @@ pub(super) struct Lane {
 /// A pass that was started, and where its results go.
 pub(super) struct Flight {
     pub plan: Plan,
-    /// Where they were given.
-    pub classes: Vec<i32>,
+    pub chosen: Chosen,
     pub slot: Slot,
+}
+
+/// A [`Selection`] that is kept.
+pub(super) enum Chosen {
+    Top(usize),
+    Classes(Vec<usize>),
+    Asked(Asked),
+}
+
+impl From<Selection<'_>> for Chosen {
+    fn from(selection: Selection<'_>) -> Self {
+        match selection {
+            Selection::Top(k) => Self::Top(k),
+            Selection::Classes(classes) => Self::Classes(classes.to_vec()),
+            Selection::Asked(asked) => Self::Asked(asked.clone()),
+        }
+    }
+}
+
+impl Chosen {
+    pub(super) fn selection(&self) -> Selection<'_> {
+        match self {
+            Self::Top(k) => Selection::Top(*k),
+            Self::Classes(classes) => Selection::Classes(classes),
+            Self::Asked(asked) => Selection::Asked(asked),
+        }
+    }
 }
 
 impl Lane {

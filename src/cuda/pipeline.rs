@@ -16,7 +16,7 @@ use super::plan::{Body, Plan};
 use super::real::Real;
 use super::source::Source;
 use super::{CudaError, Modules, Norm, Show};
-use crate::cam::{Enlarge, Enlarged, Found, Levels, Map, Selection, class_activation_map};
+use crate::cam::{Enlarge, Enlarged, Evidence, Found, Head, Levels, Map, Selection};
 use crate::network::{Layer, Model, Network, PlanReport, PlannedStep, Slots};
 use crate::tensor::Nhwc;
 
@@ -30,8 +30,8 @@ pub(super) struct Pipeline<T: Real> {
     colormaps: Colormaps,
     network: Network,
     slots: Slots,
-    /// `[K, C]`, for maps that the host sums.
-    rows: Vec<f32>,
+    /// For maps that the host computes.
+    head: Head,
     norm: Norm,
     serial: bool,
     /// Images per pass, where the device has no room for more, by their size.
@@ -92,12 +92,13 @@ impl<T: Real> Pipeline<T> {
         let network = model.network().clone();
         let (parameters, colormaps) = (Parameters::upload(model, stream, norm)?, Colormaps::upload(stream)?);
         stream.synchronize()?; // the other lane reads them too
+        let (weights, bias) = model.classifier()?;
         Ok(Self {
             operators: Operators::load(modules)?,
             parameters,
             colormaps,
             slots: Slots::plan(&network),
-            rows: model.classifier()?.0,
+            head: Head::new(weights, bias),
             network,
             norm,
             serial,
@@ -143,23 +144,30 @@ impl<T: Real> Pipeline<T> {
     }
 
     /// Starts one pass on a lane that is free.
-    fn launch(&mut self, lane: usize, images: Source<'_>, key: Key, classes: &[i32], slot: &Slot) -> Result<(), CudaError> {
+    fn launch(
+        &mut self,
+        lane: usize,
+        images: Source<'_>,
+        key: Key,
+        selection: Selection<'_>,
+        slot: &Slot,
+    ) -> Result<(), CudaError> {
         let mut plan = self.take(lane, key)?;
         let mut staging = std::mem::take(&mut self.lanes[lane].staging);
-        let started = plan.start(&self.body(), images, classes, self.serial, &mut staging);
+        let started = plan.start(&self.body(), images, &given(selection), self.serial, &mut staging);
         self.lanes[lane].staging = staging;
         started?;
-        self.lanes[lane].flight = Some(Flight { plan, classes: classes.to_vec(), slot: slot.clone() });
+        self.lanes[lane].flight = Some(Flight { plan, chosen: selection.into(), slot: slot.clone() });
         Ok(())
     }
 
     /// Waits for the pass of a lane, if there is one, and puts what it found into its outcome.
     fn land(&mut self, lane: usize) {
-        let Some(Flight { plan, classes, slot }) = self.lanes[lane].flight.take() else { return };
+        let Some(Flight { plan, chosen, slot }) = self.lanes[lane].flight.take() else { return };
         let mut outcome = open(&slot);
         let waited = plan.wait();
         let usable = waited.is_ok();
-        if let Err(error) = waited.and_then(|()| self.collect(&plan, &classes, &mut outcome.found)) {
+        if let Err(error) = waited.and_then(|()| self.collect(&plan, chosen.selection(), &mut outcome.found)) {
             self.fail(&mut outcome, error);
         }
         if usable {
@@ -184,10 +192,6 @@ impl<T: Real> Pipeline<T> {
         slot: &Slot,
     ) -> Result<(), CudaError> {
         let maps = Maps::of(selection, self.network.architecture().classes());
-        let classes: Vec<i32> = match selection {
-            Selection::Top(_) => Vec::new(),
-            Selection::Classes(classes) => classes.iter().map(|&class| class as i32).collect(), // checked against the network's
-        };
         let show = show.filter(|show| images.is_pictures() || !matches!(show, Show::Overlay(_)));
         let mut first = 0;
         while first < n {
@@ -197,7 +201,7 @@ impl<T: Real> Pipeline<T> {
             let most = self.limits.get(&(h, w)).copied().unwrap_or(n);
             let count = most.min(n - first);
             let key = Key { image: [count, h, w], pixels: images.is_pictures(), maps, show };
-            match self.launch(lane, images.part(first, count, h * w), key, &classes, slot) {
+            match self.launch(lane, images.part(first, count, h * w), key, selection, slot) {
                 Ok(()) => {
                     self.lanes[lane].turn = self.lanes.iter().map(|lane| lane.turn).max().unwrap_or(0) + 1;
                     first += count;
@@ -224,7 +228,7 @@ impl<T: Real> Pipeline<T> {
     }
 
     /// Appends a plan's results to `found`.
-    fn collect(&self, plan: &Plan, given: &[i32], found: &mut Found) -> Result<(), CudaError> {
+    fn collect(&self, plan: &Plan, selection: Selection<'_>, found: &mut Found) -> Result<(), CudaError> {
         let blueprint = &plan.blueprint;
         let (n, maps) = (blueprint.key.image[0], blueprint.key.maps.count());
         let logits: &[f32] = plan.result(blueprint.layers[blueprint.layers.len() - 1])?;
@@ -234,8 +238,9 @@ impl<T: Real> Pipeline<T> {
         {
             return Err(CudaError::ActivationOverflow { image: found.images() + image });
         }
-        let ranked: &[i32] = plan.result(blueprint.index)?;
-        let features = if maps > 0 && blueprint.cam.is_none() {
+        let (ranked, given): (&[i32], _) = (plan.result(blueprint.index)?, given(selection));
+        let by_host = blueprint.cam.is_none() && (maps > 0 || blueprint.key.maps == Maps::Host);
+        let features = if by_host {
             let shape = blueprint.shapes[self.network.features()].output;
             Some(Nhwc::new(shape, plan.features::<T>(&self.network)?))
         } else {
@@ -245,24 +250,18 @@ impl<T: Real> Pipeline<T> {
         for image in 0..n {
             let of_image = match blueprint.key.maps {
                 Maps::Top(k) => &ranked[image * k..][..k],
-                Maps::Classes(_) => given,
+                Maps::Classes(_) | Maps::Host => &given,
             };
-            let map = |(at, &class): (usize, &i32)| {
-                let class = class as usize;
-                let map = match (&features, blueprint.cam) {
-                    (None, Some(cam)) => {
-                        let cells = cam.h * cam.w;
-                        Map::new(cam.h, cam.w, raw[(image * maps + at) * cells..][..cells].to_vec())
-                    }
-                    (features, _) => {
-                        let features = features.as_ref()?;
-                        let channels = features.shape()[3];
-                        class_activation_map(features, image, &self.rows[class * channels..][..channels])
-                    }
-                };
-                Some((class, map))
+            let logits = &logits[image * classes..][..classes];
+            let maps: Vec<(usize, Map)> = match (&features, blueprint.cam) {
+                (Some(features), _) => selection.maps(&Evidence::new(&self.head, features, image, logits)),
+                (None, Some(cam)) => {
+                    let cells = cam.h * cam.w;
+                    let map = |at: usize| Map::new(cam.h, cam.w, raw[(image * maps + at) * cells..][..cells].to_vec());
+                    of_image.iter().enumerate().map(|(at, &class)| (class as usize, map(at))).collect()
+                }
+                (None, None) => Vec::new(),
             };
-            let maps: Vec<(usize, Map)> = of_image.iter().enumerate().filter_map(map).collect();
             let range = image * maps.len()..(image + 1) * maps.len();
             let (mut enlarged, mut overlays) = (Vec::new(), Vec::new());
             match (blueprint.key.show, blueprint.cam) {
@@ -271,9 +270,17 @@ impl<T: Real> Pipeline<T> {
                 (Some(Show::Overlay(_)), Some(cam)) => overlays = drawn(plan, (cam.out_h, cam.out_w), range)?,
                 (Some(Show::Overlay(_)) | None, _) => {}
             }
-            found.push(&logits[image * classes..][..classes], maps, enlarged, overlays);
+            found.push(logits, maps, enlarged, overlays);
         }
         Ok(())
+    }
+}
+
+/// Classes that the device is told, checked against the network's.
+fn given(selection: Selection<'_>) -> Vec<i32> {
+    match selection {
+        Selection::Top(_) | Selection::Asked(_) => Vec::new(),
+        Selection::Classes(classes) => classes.iter().map(|&class| class as i32).collect(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::bench::GpuFacts;
-use crate::cam::{Enlarge, Found, Map, Selection, class_activation_map};
+use crate::cam::{Enlarge, Evidence, Found, Head, Selection};
 use crate::cpu::{Cpu, Forward};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Cuda, Images};
@@ -16,8 +16,7 @@ use crate::tensor::{Nhwc, Precision};
 pub(super) enum Backend {
     Cpu {
         cpu: Box<Cpu>,
-        /// Rows of the classifier, `[K, C]`.
-        rows: Vec<f32>,
+        head: Head,
     },
     #[cfg(feature = "cuda")]
     Cuda(Box<Cuda>),
@@ -64,7 +63,7 @@ impl Backend {
         found: &mut Found,
     ) -> Result<(), Error> {
         match (self, running) {
-            (Self::Cpu { cpu, rows }, _) => pass(cpu, rows, &batch(inputs), selection, None, found),
+            (Self::Cpu { cpu, head }, _) => pass(cpu, head, &batch(inputs), selection, None, found),
             #[cfg(feature = "cuda")]
             (Self::Cuda(cuda), Running::Cuda(ticket)) => Ok(cuda.collect(ticket, found).map_err(DeviceError::Cuda)?),
             #[cfg(feature = "cuda")]
@@ -81,7 +80,7 @@ impl Backend {
         found: &mut Found,
     ) -> Result<(), Error> {
         match self {
-            Self::Cpu { cpu, rows } => pass(cpu, rows, images, selection, enlarge, found),
+            Self::Cpu { cpu, head } => pass(cpu, head, images, selection, enlarge, found),
             #[cfg(feature = "cuda")]
             Self::Cuda(cuda) => Ok(cuda.run_into(images, selection, enlarge, found).map_err(DeviceError::Cuda)?),
         }
@@ -145,30 +144,18 @@ impl Backend {
 /// One pass on the processor.
 fn pass(
     cpu: &Cpu,
-    rows: &[f32],
+    head: &Head,
     images: &Nhwc,
     selection: Selection<'_>,
     enlarge: Option<Enlarge>,
     found: &mut Found,
 ) -> Result<(), Error> {
     let Forward { features, logits } = cpu.forward(images)?;
-    let channels = features.shape()[3];
     for image in 0..images.shape()[0] {
         let logits = logits.image(image);
-        let map = |&class: &usize| (class, class_activation_map(&features, image, &rows[class * channels..][..channels]));
-        let maps: Vec<(usize, Map)> = match selection {
-            Selection::Top(k) => ranking(logits).iter().take(k).map(map).collect(),
-            Selection::Classes(classes) => classes.iter().map(map).collect(),
-        };
+        let maps = selection.maps(&Evidence::new(head, &features, image, logits));
         let enlarged = enlarge.map_or_else(Vec::new, |enlarge| maps.iter().map(|(_, map)| enlarge.apply(map)).collect());
         found.push(logits, maps, enlarged, Vec::new());
     }
     Ok(())
-}
-
-/// Classes by falling logit, equal ones by index.
-pub(super) fn ranking(logits: &[f32]) -> Vec<usize> {
-    let mut classes: Vec<usize> = (0..logits.len()).collect();
-    classes.sort_by(|&a, &b| logits[b].total_cmp(&logits[a])); // stable: equal ones stay in class order
-    classes
 }

@@ -4,6 +4,7 @@ mod backend;
 mod builder;
 mod device;
 mod explanation;
+mod expression;
 mod measure;
 mod pending;
 mod request;
@@ -20,7 +21,7 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::bench::GpuFacts;
-use crate::cam::FoundImage;
+use crate::cam::{Asked, FoundImage, Map, Method, Target, Targets};
 use crate::input::{Input, Picture, Recipe};
 use crate::labels::Labels;
 use crate::network::{Model, PlanReport};
@@ -116,24 +117,33 @@ impl Engine {
         self.backend.plan(images, maps)
     }
 
-    /// Class indices that `request` asks for, if it names classes; `None` where the predictions decide.
+    /// The targets that `request` names, if it names any; `None` where the predictions decide. Every method that it asks for can
+    /// explain each of them.
     ///
     /// # Errors
-    /// [`Error::Label`] for an unknown or ambiguous name or an index beyond the last class.
-    pub fn resolve(&self, request: &Request) -> Result<Option<Vec<usize>>, Error> {
-        match request.selection() {
-            Classes::Top(_) => Ok(None),
+    /// [`Error::Label`] for an unknown or ambiguous name or an index beyond the last class, [`Error::Target`] for a class twice in
+    /// one target, [`Error::Method`] for a method that cannot explain a target, or that the library asked for does not have.
+    pub fn resolve(&self, request: &Request) -> Result<Option<Vec<Target>>, Error> {
+        let targets = match request.selection() {
+            Classes::Top(_) => None,
             Classes::Named(names) => {
-                let mut classes = Vec::with_capacity(names.len());
+                let mut targets = Vec::with_capacity(names.len());
                 for name in names {
-                    let class = self.labels.find(name)?;
-                    if !classes.contains(&class) {
-                        classes.push(class);
+                    let target = expression::parse(&self.labels, name, request.asked_score())?;
+                    if !targets.contains(&target) {
+                        targets.push(target);
                     }
                 }
-                Ok(Some(classes))
+                Some(targets)
             }
+        };
+        // Whichever classes are on top, what matters to a method is that it is one class.
+        let any = [Target::of_class(0).with_score(request.asked_score())];
+        let classes = self.labels.len();
+        for target in targets.as_deref().unwrap_or(&any) {
+            request.asked_methods().iter().try_for_each(|method| method.serves(target, classes, request.asked_library()))?;
         }
+        Ok(targets)
     }
 
     /// What the network is to read of `picture`, by the engine's recipe. Where the network runs on the processor the picture is
@@ -200,8 +210,16 @@ impl Engine {
     /// # Errors
     /// [`Error::Label`] for an unknown class. Whatever else goes wrong is told when the work is collected.
     pub fn submit(&self, inputs: &[&Input], request: &Request) -> Result<Pending<'_>, Error> {
-        let named = self.resolve(request)?;
-        let mut pending = Pending::new(self, request.clone(), named);
+        let asked = Asked {
+            targets: match (self.resolve(request)?, request.selection()) {
+                (Some(targets), _) => Targets::Given(targets),
+                (None, Classes::Top(k)) => Targets::Top(*k, request.asked_score()),
+                (None, Classes::Named(_)) => Targets::Given(Vec::new()),
+            },
+            methods: request.asked_methods().to_vec(),
+            library: request.asked_library(),
+        };
+        let mut pending = Pending::new(self, request.clone(), asked);
         let alike = |a: &&Input, b: &&Input| (a.h(), a.w(), a.is_picture()) == (b.h(), b.w(), b.is_picture());
         for alike in inputs.chunk_by(alike) {
             for batch in alike.chunks(self.batch) {
@@ -212,16 +230,16 @@ impl Engine {
     }
 
     /// Names what was found in one picture, and draws what the backend has not drawn.
-    fn explanation(&self, input: &Input, request: &Request, found: FoundImage) -> Result<Explanation, Error> {
+    fn explanation(&self, input: &Input, request: &Request, asked: &Asked, found: FoundImage) -> Result<Explanation, Error> {
         if let Some(class) = found.logits.iter().position(|logit| !logit.is_finite()) {
             return Err(Error::NotFinite { class, value: found.logits[class] });
         }
         let predictions = explanation::rank(&found.logits, &self.labels);
+        let targets = asked.targets.of(&found.logits);
+        let each = targets.iter().flat_map(|target| asked.methods.iter().map(move |&method| (target, method)));
         let (mut enlarged, mut overlays) = (found.enlarged.into_iter(), found.overlays.into_iter());
         let enlarge = request.enlarge(input.h(), input.w());
-        let mut maps = Vec::with_capacity(found.maps.len());
-        for (class, map) in found.maps {
-            let Some(prediction) = predictions.iter().find(|prediction| prediction.class == class).cloned() else { continue };
+        let map = |((class, map), (target, method)): ((usize, Map), (&Target, Method))| {
             let enlarged = enlarged.next().or_else(|| enlarge.map(|enlarge| enlarge.apply(&map)));
             let overlay = match (request.style(), overlays.next()) {
                 (None, _) => None,
@@ -231,8 +249,19 @@ impl Engine {
                 }
                 (Some(style), None) => Some(Scene::of_crop(input.crop(), input.transform())?.overlay(&map, &style)?),
             };
-            maps.push(ClassMap { prediction, map, enlarged, overlay });
-        }
+            let prediction = predictions.iter().find(|prediction| prediction.class == class).cloned();
+            Ok::<_, Error>(prediction.map(|prediction| ClassMap {
+                prediction,
+                target: target.clone(),
+                label: expression::describe(&self.labels, target),
+                value: target.value(&found.logits),
+                method,
+                map,
+                enlarged,
+                overlay,
+            }))
+        };
+        let maps = found.maps.into_iter().zip(each).map(map).filter_map(Result::transpose).collect::<Result<_, _>>()?;
         Ok(Explanation { input: input.clone(), predictions, maps })
     }
 

@@ -1,17 +1,18 @@
 //! Work that an engine has accepted.
 
 use super::backend::{Running, Show};
-use super::{Classes, Engine, Explanation, Request};
+use super::{Engine, Explanation, Request};
 use crate::Error;
-use crate::cam::{Found, Selection};
+use crate::cam::{Asked, Found, Score, Selection, Targets};
 use crate::input::Input;
 
 /// Pictures on their way through the network. Made by [`Engine::submit`]; dropped, its results are lost and nothing else.
 pub struct Pending<'e> {
     engine: &'e Engine,
     request: Request,
-    /// Classes, where the request names them.
-    named: Option<Vec<usize>>,
+    asked: Asked,
+    /// The classes, if every target is one class's logit.
+    classes: Option<Vec<usize>>,
     batches: Vec<Batch>,
     /// Why there are no further batches.
     error: Option<Error>,
@@ -23,8 +24,9 @@ struct Batch {
 }
 
 impl<'e> Pending<'e> {
-    pub(super) fn new(engine: &'e Engine, request: Request, named: Option<Vec<usize>>) -> Self {
-        Self { engine, request, named, batches: Vec::new(), error: None }
+    pub(super) fn new(engine: &'e Engine, request: Request, asked: Asked) -> Self {
+        let classes = asked.plain_classes();
+        Self { engine, request, asked, classes, batches: Vec::new(), error: None }
     }
 
     /// Adds inputs of one size and one kind, unless those before them could not be started.
@@ -41,9 +43,11 @@ impl<'e> Pending<'e> {
     }
 
     fn selection(&self) -> Selection<'_> {
-        match (self.request.selection(), &self.named) {
-            (Classes::Top(k), _) => Selection::Top(*k),
-            (Classes::Named(_), named) => Selection::Classes(named.as_deref().unwrap_or_default()),
+        // Class activation maps by themselves have a shorter way.
+        match (&self.asked.targets, &self.classes) {
+            (Targets::Top(k, Score::Logit), _) if self.asked.is_plain() => Selection::Top(*k),
+            (_, Some(classes)) if self.asked.is_plain() => Selection::Classes(classes),
+            _ => Selection::Asked(&self.asked),
         }
     }
 
@@ -68,7 +72,7 @@ impl<'e> Pending<'e> {
             let borrowed: Vec<&Input> = inputs.iter().collect();
             let done = self.engine.backend.collect(running, &borrowed, self.selection(), &mut found);
             for (input, found) in inputs.iter().zip(found.into_images()) {
-                explanations.push(self.engine.explanation(input, &self.request, found)?);
+                explanations.push(self.engine.explanation(input, &self.request, &self.asked, found)?);
             }
             done?;
         }

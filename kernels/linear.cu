@@ -63,3 +63,6 @@ __device__ __forceinline__ void linear(const float* __restrict__ x, const T* __r
 
 LINEAR(linear_f32, float, 4)
 LINEAR(linear_f16, f16, 8)
+#if __CUDA_ARCH__ >= 800
+LINEAR(linear_bf16, bf16, 8)
+#endif

@@ -2,11 +2,11 @@
 //   One kernel per pass. A pass filters one axis in 22-bit fixed point and rounds to bytes:
 //     out[y,x,:] = clip((2^21 + sum_t weight[t,at] * in[first[at]+t along the axis, :]) >> 22),   at = x (horizontal) or y (vertical)
 //   resize_{horizontal,vertical}_u8: the first pass, u8 RGB -> u8 RGB, rows packed
-//   resize_{horizontal,vertical}_normalise_{f32_c3,f32_c4,f16_c4,f16_c8}: the second pass, which also writes the crop's bytes,
+//   resize_{horizontal,vertical}_normalise_{f32_c3,f32_c4,f16_c4,f16_c8,bf16_c8}: the second pass, which also writes the crop's bytes,
 //     black where the crop is larger than the picture, and the tensor: y[h,w,c] = table[c][byte], channels past the third 0
 //   resize_{horizontal,vertical}_crop_u8: the second pass without the tensor
 //   in u8 RGB, any row pitch   first i32 [outputs]   weight i32 [taps, outputs], padded with 0   table f32 [3, 256]
-//   crop u8 [H, W, 3]   y f32 or f16 [H, W, CHANNELS], one image; 8-byte (f16_c4) or 16-byte aligned (f32_c4, f16_c8)
+//   crop u8 [H, W, 3]   y f32, f16 or bf16 [H, W, CHANNELS], one image; 8-byte (f16_c4) or 16-byte aligned
 //   grid (ceil(W/TILE_W), ceil(H/TILE_H), 1)   block (TILE_W, TILE_H, 1)   no shared memory
 //   Weights, their order of the passes and the table come from the host, which has them from the CPU's own code, so that all
 //   bytes and values are the CPU's.
@@ -88,6 +88,13 @@ template <> struct Sink<f16, 8> {
         reinterpret_cast<uint4*>(y)[pixel] = make_uint4(ptx::f16x2_from_f32(r, g), ptx::f16x2_from_f32(b, 0.f), 0u, 0u);
     }
 };
+#if __CUDA_ARCH__ >= 800
+template <> struct Sink<bf16, 8> {
+    static __device__ __forceinline__ void store(bf16* y, size_t pixel, float r, float g, float b) {
+        reinterpret_cast<uint4*>(y)[pixel] = make_uint4(ptx::bf16x2_from_f32(r, g), ptx::bf16x2_from_f32(b, 0.f), 0u, 0u);
+    }
+};
+#endif
 
 template <Axis AXIS>
 __device__ __forceinline__ void resize(const unsigned char* __restrict__ in, const int* __restrict__ first,
@@ -156,3 +163,7 @@ __device__ __forceinline__ void resize_normalise(const unsigned char* __restrict
 
 RESIZE(resize_horizontal, Axis::Horizontal)
 RESIZE(resize_vertical, Axis::Vertical)
+#if __CUDA_ARCH__ >= 800
+RESIZE_NORMALISE(resize_horizontal_normalise_bf16_c8, Axis::Horizontal, bf16, 8)
+RESIZE_NORMALISE(resize_vertical_normalise_bf16_c8, Axis::Vertical, bf16, 8)
+#endif

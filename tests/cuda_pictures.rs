@@ -58,7 +58,7 @@ fn run(cuda: &Cuda, inputs: &[Input], show: Option<Show>) -> Found {
 #[test]
 fn pictures_give_what_prepared_tensors_give() {
     let device = software::device(&[]);
-    for precision in [Precision::F32, Precision::F16] {
+    for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
         let cuda = cuda(precision);
         for (filter, side) in [(Interpolation::Bilinear, 48), (Interpolation::Bicubic, 33)] {
             // In one batch: two recipes, and pictures of every size, so that each has tables of its own.

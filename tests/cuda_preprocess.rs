@@ -8,7 +8,7 @@ use camshaft::cuda::{CudaError, Element, Preprocess, PreprocessArgs, PreprocessT
 use camshaft::input::{Interpolation, Picture, Recipe};
 use common::cuda::{Buffer, Device, Guarded, Room, equal};
 use common::seeded;
-use half::f16;
+use half::{bf16, f16};
 use image::RgbImage;
 
 fn picture(w: u32, h: u32) -> Picture {
@@ -93,6 +93,7 @@ fn pictures_have_the_cpus_bytes_and_values() {
         check::<f32>(&device, room, recipe, picture, 4, extra);
         check::<f16>(&device, room, recipe, picture, 4, extra);
         check::<f16>(&device, room, recipe, picture, 8, extra);
+        check::<bf16>(&device, room, recipe, picture, 8, extra);
     }
 }
 

@@ -18,7 +18,7 @@ use super::source::Source;
 use super::{CudaError, Modules, Norm, Show};
 use crate::cam::{Enlarge, Enlarged, Evidence, Found, Head, Levels, Map, Selection};
 use crate::network::{Layer, Model, Network, PlanReport, PlannedStep, Slots};
-use crate::tensor::Nhwc;
+use crate::tensor::{Nhwc, Precision};
 
 /// Passes that may be under way: the pictures of one are copied and resized while the other computes.
 const LANES: usize = 2;
@@ -81,11 +81,17 @@ pub(super) trait Run: Send {
 }
 
 impl<T: Real> Pipeline<T> {
-    /// Loads the kernels and uploads the parameters.
+    /// Loads the kernels of `precision`, which stores `T`, and uploads the parameters.
     ///
     /// # Errors
     /// If the device has no code, no room, or another fault.
-    pub(super) fn new(model: &Model, modules: &Modules, norm: Norm, serial: bool) -> Result<Self, CudaError> {
+    pub(super) fn new(
+        model: &Model,
+        modules: &Modules,
+        precision: Precision,
+        norm: Norm,
+        serial: bool,
+    ) -> Result<Self, CudaError> {
         let lane = || Ok::<_, CudaError>(Lane::new(modules.context().new_stream()?));
         let lanes = [lane()?, lane()?];
         let stream = lanes[0].stream();
@@ -94,7 +100,7 @@ impl<T: Real> Pipeline<T> {
         stream.synchronize()?; // the other lane reads them too
         let (weights, bias) = model.classifier()?;
         Ok(Self {
-            operators: Operators::load(modules)?,
+            operators: Operators::load(modules, precision)?,
             parameters,
             colormaps,
             slots: Slots::plan(&network),
@@ -368,7 +374,7 @@ mod tests {
         let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/demo/demo.safetensors");
         let model = Model::load(WeightFile::open(demo).unwrap()).unwrap();
         let modules = Modules::new(device::open(0).unwrap()).unwrap();
-        let mut pipeline = Pipeline::<f32>::new(&model, &modules, Norm::Folded, true).unwrap();
+        let mut pipeline = Pipeline::<f32>::new(&model, &modules, Precision::F32, Norm::Folded, true).unwrap();
         let images = Nhwc::new([1, 8, 8, 3], vec![0.5; 8 * 8 * 3]);
         let run = |pipeline: &mut Pipeline<f32>| {
             let slot = pipeline.submit(Source::Tensor(images.data()), [1, 8, 8], Selection::Top(1), None);

@@ -65,12 +65,16 @@ pub struct PreprocessArgs<'a, T> {
 }
 
 impl<T: Element> Preprocess<T> {
-    /// Loads the kernels that write `channels`: 3 or 4 for f32, 4 or 8 for f16.
+    /// Loads the kernels that write `channels`: 3 or 4 for f32, 4 or 8 for f16, 8 for bf16.
     ///
     /// # Errors
     /// [`CudaError::Unsupported`] for another number, else as [`Modules::function`].
     pub fn new(modules: &Modules, channels: usize) -> Result<Self, CudaError> {
-        let known: [usize; 2] = if size_of::<T>() == 2 { [4, 8] } else { [3, 4] };
+        let known: &[usize] = match T::NAME {
+            "f32" => &[3, 4],
+            "f16" => &[4, 8],
+            _ => &[8],
+        };
         if !known.contains(&channels) {
             let reason = format!("{channels} channels of {}, expected {known:?}", T::NAME);
             return Err(Unsupported { kernel: KERNEL, reason }.into());

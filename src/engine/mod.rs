@@ -4,6 +4,7 @@ mod backend;
 mod builder;
 mod device;
 mod explanation;
+mod expression;
 mod measure;
 mod request;
 
@@ -18,7 +19,7 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::bench::GpuFacts;
-use crate::cam::{Found, FoundImage, Map, Selection};
+use crate::cam::{Asked, Found, FoundImage, Map, Method, Score, Selection, Target, Targets};
 use crate::input::{Input, Picture, Recipe};
 use crate::labels::Labels;
 use crate::network::{Model, PlanReport};
@@ -113,24 +114,33 @@ impl Engine {
         self.backend.plan(images, maps)
     }
 
-    /// Class indices that `request` asks for, if it names classes; `None` where the predictions decide.
+    /// The targets that `request` names, if it names any; `None` where the predictions decide. Every method that it asks for can
+    /// explain each of them.
     ///
     /// # Errors
-    /// [`Error::Label`] for an unknown or ambiguous name or an index beyond the last class.
-    pub fn resolve(&self, request: &Request) -> Result<Option<Vec<usize>>, Error> {
-        match request.selection() {
-            Classes::Top(_) => Ok(None),
+    /// [`Error::Label`] for an unknown or ambiguous name or an index beyond the last class, [`Error::Target`] for a class twice in
+    /// one target, [`Error::Method`] for a method that cannot explain a target, or that the library asked for does not have.
+    pub fn resolve(&self, request: &Request) -> Result<Option<Vec<Target>>, Error> {
+        let targets = match request.selection() {
+            Classes::Top(_) => None,
             Classes::Named(names) => {
-                let mut classes = Vec::with_capacity(names.len());
+                let mut targets = Vec::with_capacity(names.len());
                 for name in names {
-                    let class = self.labels.find(name)?;
-                    if !classes.contains(&class) {
-                        classes.push(class);
+                    let target = expression::parse(&self.labels, name, request.asked_score())?;
+                    if !targets.contains(&target) {
+                        targets.push(target);
                     }
                 }
-                Ok(Some(classes))
+                Some(targets)
             }
+        };
+        // Whichever classes are on top, what matters to a method is that it is one class.
+        let any = [Target::of_class(0).with_score(request.asked_score())];
+        let classes = self.labels.len();
+        for target in targets.as_deref().unwrap_or(&any) {
+            request.asked_methods().iter().try_for_each(|method| method.serves(target, classes, request.asked_library()))?;
         }
+        Ok(targets)
     }
 
     /// What the network is to read of `picture`, by the engine's recipe. Where the network runs on the processor the picture is
@@ -171,10 +181,21 @@ impl Engine {
     /// # Errors
     /// As [`Engine::explain`], and faults of the device.
     pub fn explain_into(&self, inputs: &[&Input], request: &Request, explanations: &mut Vec<Explanation>) -> Result<(), Error> {
-        let named = self.resolve(request)?;
-        let selection = match (request.selection(), &named) {
-            (Classes::Top(k), _) => Selection::Top(*k),
-            (Classes::Named(_), named) => Selection::Classes(named.as_deref().unwrap_or_default()),
+        let asked = Asked {
+            targets: match (self.resolve(request)?, request.selection()) {
+                (Some(targets), _) => Targets::Given(targets),
+                (None, Classes::Top(k)) => Targets::Top(*k, request.asked_score()),
+                (None, Classes::Named(_)) => Targets::Given(Vec::new()),
+            },
+            methods: request.asked_methods().to_vec(),
+            library: request.asked_library(),
+        };
+        let classes = asked.plain_classes();
+        // Class activation maps by themselves have a shorter way.
+        let selection = match (&asked.targets, &classes) {
+            (Targets::Top(k, Score::Logit), _) if asked.is_plain() => Selection::Top(*k),
+            (_, Some(classes)) if asked.is_plain() => Selection::Classes(classes),
+            _ => Selection::Asked(&asked),
         };
         for same_size in inputs.chunk_by(|a, b| (a.h(), a.w()) == (b.h(), b.w())) {
             for batch in same_size.chunks(self.batch) {
@@ -182,7 +203,7 @@ impl Engine {
                 let enlarge = request.enlarge(batch[0].h(), batch[0].w());
                 let done = self.backend.run(&tensor(batch), selection, enlarge, &mut found);
                 for (input, found) in batch.iter().zip(found.into_images()) {
-                    explanations.push(self.explanation(input, found)?);
+                    explanations.push(self.explanation(input, found, &asked)?);
                 }
                 done?;
             }
@@ -191,18 +212,26 @@ impl Engine {
     }
 
     /// Names what was found in one picture.
-    fn explanation(&self, input: &Input, found: FoundImage) -> Result<Explanation, Error> {
+    fn explanation(&self, input: &Input, found: FoundImage, asked: &Asked) -> Result<Explanation, Error> {
         if let Some(class) = found.logits.iter().position(|logit| !logit.is_finite()) {
             return Err(Error::NotFinite { class, value: found.logits[class] });
         }
         let predictions = explanation::rank(&found.logits, &self.labels);
+        let targets = asked.targets.of(&found.logits);
+        let each = targets.iter().flat_map(|target| asked.methods.iter().map(move |&method| (target, method)));
         let mut enlarged = found.enlarged.into_iter();
-        let map = |(class, map): (usize, Map)| {
-            let enlarged = enlarged.next();
-            let prediction = predictions.iter().find(|prediction| prediction.class == class)?.clone();
-            Some(ClassMap { prediction, map, enlarged })
+        let map = |((class, map), (target, method)): ((usize, Map), (&Target, Method))| {
+            Some(ClassMap {
+                prediction: predictions.iter().find(|prediction| prediction.class == class)?.clone(),
+                target: target.clone(),
+                label: expression::describe(&self.labels, target),
+                value: target.value(&found.logits),
+                method,
+                map,
+                enlarged: enlarged.next(),
+            })
         };
-        let maps = found.maps.into_iter().filter_map(map).collect();
+        let maps = found.maps.into_iter().zip(each).filter_map(map).collect();
         Ok(Explanation { input: input.clone(), predictions, maps })
     }
 

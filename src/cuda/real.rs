@@ -6,7 +6,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::tile_choice::{self, DeviceLimits};
-use super::{Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, CudaError, Element, Modules, Unsupported};
+use super::{Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, CudaError, Element, Modules, Unsupported, Workspace, WorkspaceSize};
 use crate::network::Conv2dShape;
 
 /// An element that a whole network runs in.
@@ -36,11 +36,11 @@ pub(super) trait Convolutions<T>: Sized + Send + Sync {
     /// Loads the kernels.
     fn new(modules: &Modules) -> Result<Self, CudaError>;
 
-    /// Name of the kernel that runs `shape`, or why none does.
-    fn choose(&self, shape: &Conv2dShape) -> Result<String, Unsupported>;
+    /// Name of the kernel that runs `shape`, and the workspace that it needs, or why none does.
+    fn choose(&self, shape: &Conv2dShape) -> Result<(String, WorkspaceSize), Unsupported>;
 
-    /// Enqueues the convolution.
-    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, T>) -> Result<(), CudaError>;
+    /// Enqueues the convolution. The workspace has at least the size that `choose` told.
+    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, T>, workspace: Workspace<'_>) -> Result<(), CudaError>;
 }
 
 impl Real for f32 {
@@ -66,11 +66,11 @@ impl Convolutions<f32> for Conv2dDirect {
         Self::new(modules)
     }
 
-    fn choose(&self, shape: &Conv2dShape) -> Result<String, Unsupported> {
-        self.can_run(shape).map(|()| self.name(shape))
+    fn choose(&self, shape: &Conv2dShape) -> Result<(String, WorkspaceSize), Unsupported> {
+        self.can_run(shape).map(|()| (self.name(shape), WorkspaceSize::default()))
     }
 
-    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, f32>) -> Result<(), CudaError> {
+    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, f32>, _: Workspace<'_>) -> Result<(), CudaError> {
         self.launch(stream, args)
     }
 }
@@ -102,10 +102,12 @@ pub(super) struct ImplicitGemms {
 }
 
 impl ImplicitGemms {
-    fn pick(&self, shape: &Conv2dShape) -> Result<&Conv2dImplicitGemm, Unsupported> {
+    fn pick(&self, shape: &Conv2dShape) -> Result<(&Conv2dImplicitGemm, u32), Unsupported> {
         let choice = tile_choice::choose(shape, &self.device)?;
         let kernel = self.kernels.iter().find(|kernel| kernel.variant() == choice.variant);
-        kernel.ok_or_else(|| Unsupported { kernel: choice.variant.form(), reason: "it was not loaded".to_owned() })
+        let kernel =
+            kernel.ok_or_else(|| Unsupported { kernel: choice.variant.form(), reason: "it was not loaded".to_owned() })?;
+        Ok((kernel, choice.splits))
     }
 }
 
@@ -116,11 +118,14 @@ impl Convolutions<f16> for ImplicitGemms {
         Ok(Self { kernels: variants.map(|variant| Conv2dImplicitGemm::new(modules, variant)).collect::<Result<_, _>>()?, device })
     }
 
-    fn choose(&self, shape: &Conv2dShape) -> Result<String, Unsupported> {
-        self.pick(shape).map(Conv2dImplicitGemm::name)
+    fn choose(&self, shape: &Conv2dShape) -> Result<(String, WorkspaceSize), Unsupported> {
+        let (kernel, splits) = self.pick(shape)?;
+        let name = if splits == 1 { kernel.name() } else { format!("{} in {splits} parts", kernel.name()) };
+        Ok((name, kernel.workspace(shape, splits)))
     }
 
-    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, f16>) -> Result<(), CudaError> {
-        self.pick(args.shape)?.launch(stream, args)
+    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, f16>, mut workspace: Workspace<'_>) -> Result<(), CudaError> {
+        let (kernel, splits) = self.pick(args.shape)?;
+        kernel.launch_split(stream, args, splits, &mut workspace)
     }
 }

@@ -54,9 +54,20 @@ fn batch(golden: &Golden, n: usize) -> Nhwc {
     Nhwc::new([n, h, w, c], (0..n).flat_map(|image| images.image(image % have).to_vec()).collect())
 }
 
+/// Of the largest magnitude, and the least cosine between maps. Measured over the goldens on the software device, logits and
+/// maps: f16 1.3e-3 and 0.999995, with sums in f16 2.5e-3 and 0.99998, bf16 8.1e-3 and 0.9998. What is tolerated leaves room for
+/// tensor cores that round sums less well than f32 does.
+fn tolerances(precision: Precision) -> (f32, f64) {
+    match precision {
+        Precision::F32 => (1e-4, 0.999_999),
+        Precision::F16 | Precision::F16Fast => (2e-2, 0.999_9),
+        Precision::Bf16 => (2e-2, 0.999),
+    }
+}
+
 /// Compares what was found in pictures `0, 1, ..., 0, 1, ...` of a golden, with the maps of its classes.
 fn check(what: &str, golden: &Golden, found: &Found, precision: Precision) {
-    let tolerance = if precision == Precision::F32 { 1e-4 } else { 2e-2 };
+    let (tolerance, least_alike) = tolerances(precision);
     let (classes, pictures) = (golden.meta.classes, golden.meta.n);
     let cells = golden.cam.size.0 * golden.cam.size.1;
     for image in 0..found.images() {
@@ -77,7 +88,7 @@ fn check(what: &str, golden: &Golden, found: &Found, precision: Precision) {
             let allowance = Allowance::of_largest(tolerance, largest(&golden.cam.raw));
             assert_close(&format!("{what}: map of {class}"), map.data(), want, allowance);
             let alike = cosine(map.data(), want);
-            assert!(alike >= 0.999, "{what}: map of {class}: cosine {alike}");
+            assert!(alike >= least_alike, "{what}: map of {class}: cosine {alike}");
         }
     }
 }
@@ -101,6 +112,20 @@ fn small_networks_in_f32() {
 fn small_networks_in_f16() {
     for name in [SMALL, "resnet18_w24_c10_33x224_n1_bf16", "resnet50_w16_c10_65x96_n2_f32"] {
         agrees(name, Precision::F16);
+    }
+}
+
+#[test]
+fn small_networks_with_sums_in_f16() {
+    for name in [SMALL, "resnet18_w24_c10_33x224_n1_bf16", "resnet50_w16_c10_65x96_n2_f32", "resnet101_w8_c10_64x64_n1_f32"] {
+        agrees(name, Precision::F16Fast);
+    }
+}
+
+#[test]
+fn small_networks_in_bf16() {
+    for name in [SMALL, "resnet18_w24_c10_33x224_n1_bf16", "resnet50_w16_c10_65x96_n2_f32", "resnet101_w8_c10_64x64_n1_f32"] {
+        agrees(name, Precision::Bf16);
     }
 }
 

@@ -6,6 +6,7 @@
 mod common;
 
 use camshaft::cpu::reference;
+use camshaft::cuda::variants::Arithmetic;
 use camshaft::cuda::{Conv2dArgs, Conv2dImplicitGemm, CudaError, Epilogue, SpanMut, Workspace};
 use camshaft::network::{Conv2dShape, Window};
 use common::cuda::{Buffer, Device, Room, equal, integers, software};
@@ -17,7 +18,7 @@ fn shape(image: [usize; 4], k: usize, size: (usize, usize), stride: usize, pad: 
 
 /// Every variant of the device that runs `shape`.
 fn kernels(device: &Device, shape: &Conv2dShape) -> Vec<Conv2dImplicitGemm> {
-    let variants = Conv2dImplicitGemm::variants(device.modules.capability());
+    let variants = Conv2dImplicitGemm::variants(device.modules.capability(), Arithmetic::F16);
     let kernels = variants.map(|variant| Conv2dImplicitGemm::new(&device.modules, variant).unwrap());
     kernels.filter(|kernel| kernel.can_run(shape).is_ok()).collect()
 }

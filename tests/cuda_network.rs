@@ -16,6 +16,7 @@ use common::goldens::Golden;
 use common::{safetensors_file, software};
 
 const SMALL: &str = "resnet18_w8_c10_97x161_n2_f32";
+const FULL: &str = "resnet18_w64_c1000_224x224_n1_f32";
 
 fn model(golden: &Golden) -> Model {
     let folder = tempfile::tempdir().unwrap();
@@ -138,7 +139,12 @@ fn deep_networks_in_f16() {
 
 #[test]
 fn resnet18_at_full_size_in_f16() {
-    agrees("resnet18_w64_c1000_224x224_n1_f32", Precision::F16);
+    agrees(FULL, Precision::F16);
+}
+
+#[test]
+fn resnet18_at_full_size_in_f32() {
+    agrees(FULL, Precision::F32);
 }
 
 #[test]
@@ -196,6 +202,49 @@ fn streams_run_in_any_legal_order() {
         let output = std::process::Command::new(program).args(tests).envs(variables).output().unwrap();
         let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         assert!(output.status.success() && stdout.contains("2 passed"), "{variables:?}\n{stdout}\n{stderr}");
+    }
+}
+
+/// Writes scores and maps, bit by bit, to the file that `CAMSHAFT_TEST_RESULTS` names.
+#[test]
+#[ignore = "started by the test below, in processes of its own"]
+fn results_of_this_process() {
+    let path = std::env::var_os("CAMSHAFT_TEST_RESULTS").expect("CAMSHAFT_TEST_RESULTS names a file");
+    let mut bits = Vec::new();
+    for (name, precision) in [(FULL, Precision::F16), (SMALL, Precision::F16), (SMALL, Precision::F32)] {
+        let golden = Golden::load(name);
+        let found = cuda(&model(&golden), precision).run(&input(&golden), Selection::Classes(&golden.cam.class)).unwrap();
+        check(precision.name(), &golden, &found, precision);
+        for image in 0..found.images() {
+            let maps = found.maps(image).iter().flat_map(|(_, map)| map.data());
+            bits.extend(found.logits(image).iter().chain(maps).flat_map(|value| value.to_bits().to_le_bytes()));
+        }
+    }
+    std::fs::write(path, bits).unwrap();
+}
+
+/// Blocks and warps take turns in four orders: not a bit of the results changes.
+#[test]
+fn results_do_not_depend_on_the_order_of_blocks() {
+    if std::env::var("CAMSHAFT_TEST_DEVICE").is_ok_and(|device| device == "gpu") {
+        return; // a GPU has its own order
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let results = [("in-order", "0"), ("random", "1"), ("random", "2"), ("random", "3")].map(|(order, seed)| {
+        let path = folder.path().join(format!("{order}-{seed}"));
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "results_of_this_process"])
+            .envs([("CUDA_EMU_ORDER", order), ("CUDA_EMU_SEED", seed)])
+            .env("CAMSHAFT_TEST_RESULTS", &path)
+            .output()
+            .unwrap();
+        let [stdout, stderr] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+        assert!(output.status.success() && stdout.contains("1 passed"), "{order} {seed}\n{stdout}\n{stderr}");
+        std::fs::read(path).unwrap()
+    });
+    assert!(!results[0].is_empty());
+    for (seed, result) in results.iter().enumerate().skip(1) {
+        assert!(*result == results[0], "results differ with seed {seed}");
     }
 }
 

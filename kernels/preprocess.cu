@@ -2,11 +2,11 @@
 //   One kernel per pass. A pass filters one axis in 22-bit fixed point and rounds to bytes:
 //     out[y,x,:] = clip((2^21 + sum_t weight[t,at] * in[first[at]+t along the axis, :]) >> 22),   at = x (horizontal) or y (vertical)
 //   resize_{horizontal,vertical}_u8: the first pass, u8 RGB -> u8 RGB, rows packed
-//   resize_{horizontal,vertical}_normalise_{f32_c3,f32_c4,f16_c4,f16_c8,bf16_c8}: the second pass, which also writes the crop's bytes,
+//   resize_{horizontal,vertical}_normalise_{f32_c3,f32_c4,f16_c3,f16_c4,f16_c8,bf16_c8}: the second pass, which also writes the crop's bytes,
 //     black where the crop is larger than the picture, and the tensor: y[h,w,c] = table[c][byte], channels past the third 0
 //   resize_{horizontal,vertical}_crop_u8: the second pass without the tensor
 //   in u8 RGB, any row pitch   first i32 [outputs]   weight i32 [taps, outputs], padded with 0   table f32 [3, 256]
-//   crop u8 [H, W, 3]   y f32, f16 or bf16 [H, W, CHANNELS], one image; 8-byte (f16_c4) or 16-byte aligned
+//   crop u8 [H, W, 3]   y f32, f16 or bf16 [H, W, CHANNELS], one image; 16-byte aligned (f16_c4: 8, c3: as its elements)
 //   grid (ceil(W/TILE_W), ceil(H/TILE_H), 1)   block (TILE_W, TILE_H, 1)   no shared memory
 //   Weights, their order of the passes and the table come from the host, which has them from the CPU's own code, so that all
 //   bytes and values are the CPU's.
@@ -76,6 +76,13 @@ template <> struct Sink<float, 3> {
 template <> struct Sink<float, 4> {
     static __device__ __forceinline__ void store(float* y, size_t pixel, float r, float g, float b) {
         reinterpret_cast<float4*>(y)[pixel] = make_float4(r, g, b, 0.f);
+    }
+};
+template <> struct Sink<f16, 3> {
+    static __device__ __forceinline__ void store(f16* y, size_t pixel, float r, float g, float b) {
+        y[pixel * 3] = from_f32<f16>(r);
+        y[pixel * 3 + 1] = from_f32<f16>(g);
+        y[pixel * 3 + 2] = from_f32<f16>(b);
     }
 };
 template <> struct Sink<f16, 4> {
@@ -150,6 +157,7 @@ __device__ __forceinline__ void resize_normalise(const unsigned char* __restrict
     }                                                                                                                   \
     RESIZE_NORMALISE(NAME##_normalise_f32_c3, AXIS, float, 3)                                                           \
     RESIZE_NORMALISE(NAME##_normalise_f32_c4, AXIS, float, 4)                                                           \
+    RESIZE_NORMALISE(NAME##_normalise_f16_c3, AXIS, f16, 3)                                                             \
     RESIZE_NORMALISE(NAME##_normalise_f16_c4, AXIS, f16, 4)                                                             \
     RESIZE_NORMALISE(NAME##_normalise_f16_c8, AXIS, f16, 8)
 

@@ -168,7 +168,7 @@ mod program {
             "cuda:0 (",
             ", f16)",
             "MiB parameters",
-            "resize_normalise_f16_c8",
+            "resize_normalise_f16_c3",
             "conv2d_implicit_gemm_f16_nhwc",
             "avgpool, fc",
             "linear_f16",

@@ -91,6 +91,7 @@ fn pictures_have_the_cpus_bytes_and_values() {
         let extra = [0, 5, 64][index % 3];
         check::<f32>(&device, room, recipe, picture, 3, extra);
         check::<f32>(&device, room, recipe, picture, 4, extra);
+        check::<f16>(&device, room, recipe, picture, 3, extra);
         check::<f16>(&device, room, recipe, picture, 4, extra);
         check::<f16>(&device, room, recipe, picture, 8, extra);
         check::<bf16>(&device, room, recipe, picture, 8, extra);

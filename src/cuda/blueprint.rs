@@ -5,7 +5,8 @@ use half::f16;
 use super::arena::{Layout, Region};
 use super::operators::Operators;
 use super::real::{Convolutions, Real};
-use super::{CamShape, CudaError, Linear, LinearShape, Norm, Show, TopkShape};
+use super::stem::{STEM_CONV, STEM_POOL};
+use super::{CamShape, CudaError, Linear, LinearShape, Norm, Show, Stem, StemShape, TopkShape, WorkspaceSize};
 use crate::cam::{Enlarge, Levels, Selection};
 use crate::network::{Conv2dShape, Layer, LayerShape, Network, Op, PlannedStep, Slots, Value};
 
@@ -20,6 +21,8 @@ pub(super) struct Key {
     pub maps: Maps,
     /// What else becomes of them. An overlay needs the pixels.
     pub show: Option<Show>,
+    /// Whether a step may be more than one layer: not where every layer is to be seen.
+    pub joined: bool,
 }
 
 /// The shape of a [`Selection`].
@@ -55,6 +58,8 @@ impl Maps {
 /// One launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
+    /// The first two layers of the table.
+    Stem,
     /// A layer of the table; of a convolution everything that is not a step of its own.
     Layer(usize),
     /// The batch norm of an unfolded convolution, with the residual sum and the ReLU.
@@ -75,9 +80,13 @@ pub(super) struct Blueprint {
     pub layout: Layout,
     /// `[N, H, W, 3]` u8: what the network sees, before normalisation; empty unless the images come as pictures.
     pub pixels: Region,
-    /// `[N, H, W, T::IMAGE_CHANNELS]`.
+    /// What [`Step::Stem`] runs, where there is one.
+    pub stem: Option<StemShape>,
+    /// `[N, H, W, image_channels]`.
     pub image: Region,
-    /// Outputs, by layer.
+    /// 3 for the stem's kernel, else `T::IMAGE_CHANNELS`.
+    pub image_channels: usize,
+    /// Outputs, by layer; of those inside a joined step empty.
     pub layers: Vec<Region>,
     /// `[maps]`, where they are given.
     pub classes: Region,
@@ -85,6 +94,9 @@ pub(super) struct Blueprint {
     pub cam: Option<CamShape>,
     /// Whether the linear layer takes the mean over the feature map.
     pub pools: bool,
+    /// For convolutions in several parts, one after the other. The counters are zero between launches.
+    pub partials: Region,
+    pub counters: Region,
     /// `[N, maps]`, where the device chooses; the probabilities only where it computes no maps.
     pub index: Region,
     pub probability: Region,
@@ -112,14 +124,24 @@ impl Blueprint {
         let shapes = network.shapes(n, h, w)?;
         let convs = convolutions::<T>(network, &shapes, key)?;
         let mut plan = Steps { steps: Vec::new(), names: Vec::new() };
+        let stem = stem(network, norm, operators, key);
+        if stem.is_some() {
+            plan.push(Step::Stem, "conv1, maxpool".to_owned(), Stem::name(false).to_owned());
+        }
+        let in_stem = if stem.is_some() { 2 } else { 0 };
+        let mut workspace = WorkspaceSize::default();
         let mut pooled: Option<[usize; 4]> = None; // what the linear layer takes the mean of
-        for (index, layer) in network.layers().iter().enumerate() {
+        for (index, layer) in network.layers().iter().enumerate().skip(in_stem) {
             let input = match layer.input {
                 Value::Image => [n, h, w, T::IMAGE_CHANNELS],
                 Value::Layer(from) => shapes[from].output,
             };
             let kernel = match (&layer.op, &convs[index]) {
-                (_, Some(conv)) => operators.convolutions.choose(conv)?,
+                (_, Some(conv)) => {
+                    let (kernel, needed) = operators.convolutions.choose(conv)?;
+                    workspace = workspace.max(needed);
+                    kernel
+                }
                 (Op::MaxPool2d(window), _) => {
                     operators.max_pool.can_run(input, *window)?;
                     format!("maxpool2d_{}_nhwc", T::NAME)
@@ -178,14 +200,17 @@ impl Blueprint {
 
         let mut layout = Layout::default();
         let pixel_region = layout.place::<u8>(if key.pixels { n * h * w * 3 } else { 0 });
-        let image = layout.place::<T>(n * h * w * T::IMAGE_CHANNELS);
-        let (mut layers, last) = (slot_regions::<T>(network, slots, &shapes, &mut layout), shapes.len() - 1);
+        let image_channels = if stem.is_some() { 3 } else { T::IMAGE_CHANNELS };
+        let image = layout.place::<T>(n * h * w * image_channels);
+        let is_stored = |index: usize| stem.is_none() || index > 0;
+        let (mut layers, last) = (slot_regions::<T>(network, slots, &shapes, is_stored, &mut layout), shapes.len() - 1);
         let given = if let Maps::Classes(count) = key.maps { count } else { 0 };
         let ranked = if let Maps::Top(k) = key.maps { n * k } else { 0 };
         let cells = cam.map_or(0, |cam| cam.cells());
         let class_region = layout.place::<i32>(given);
         let probability = layout.place::<f32>(if cam.is_none() { ranked } else { 0 });
         let pixels = cam.map_or(0, |cam| cam.pixels());
+        let (partials, counters) = (layout.place::<f32>(workspace.partials), layout.place::<u32>(workspace.counters));
         let range = layout.place::<f32>(if cam.is_some() { n * count * 2 } else { 0 });
         layers[last] = layout.place::<f32>(n * classes);
         let index = layout.place::<i32>(ranked);
@@ -206,11 +231,15 @@ impl Blueprint {
             convs,
             layout,
             pixels: pixel_region,
+            stem,
             image,
+            image_channels,
             layers,
             classes: class_region,
             cam,
             pools: pooled.is_some(),
+            partials,
+            counters,
             index,
             probability,
             raw,
@@ -233,6 +262,20 @@ impl Steps {
     }
 }
 
+/// The first two layers as one problem, if their kernel can run them and nobody asks for what is between them.
+fn stem<T: Real>(network: &Network, norm: Norm, operators: &Operators<T>, key: Key) -> Option<StemShape> {
+    let ([n, h, w], kernel) = (key.image, operators.stem.as_ref()?);
+    let [Layer { op: Op::Conv2d { c: 3, k, window, relu: true, residual: None, .. }, input: Value::Image, .. }, pool, ..] =
+        network.layers()
+    else {
+        return None;
+    };
+    let shape = StemShape { n, h, w, k: *k };
+    let joins = key.joined && norm == Norm::Folded && *window == STEM_CONV;
+    let pools = pool.op == Op::MaxPool2d(STEM_POOL) && pool.input == Value::Layer(0);
+    (joins && pools && kernel.can_run(&shape).is_ok()).then_some(shape)
+}
+
 /// The convolutions' problems as their kernels see them.
 fn convolutions<T: Real>(network: &Network, shapes: &[LayerShape], key: Key) -> Result<Vec<Option<Conv2dShape>>, CudaError> {
     let [n, h, w] = key.image;
@@ -247,7 +290,13 @@ fn convolutions<T: Real>(network: &Network, shapes: &[LayerShape], key: Key) -> 
 
 /// Room for every layer's output: one part per slot, as large as the largest activation that it ever holds. The last layer's
 /// is empty: it is placed among the results.
-fn slot_regions<T: Real>(network: &Network, slots: &Slots, shapes: &[LayerShape], layout: &mut Layout) -> Vec<Region> {
+fn slot_regions<T: Real>(
+    network: &Network,
+    slots: &Slots,
+    shapes: &[LayerShape],
+    is_stored: impl Fn(usize) -> bool,
+    layout: &mut Layout,
+) -> Vec<Region> {
     let last = shapes.len() - 1;
     let bytes: Vec<usize> = network
         .layers()
@@ -256,7 +305,7 @@ fn slot_regions<T: Real>(network: &Network, slots: &Slots, shapes: &[LayerShape]
         .enumerate()
         .map(|(index, (layer, shape))| {
             let element = if layer.op == Op::GlobalAvgPool { size_of::<f32>() } else { size_of::<T>() };
-            if index == last { 0 } else { shape.output.iter().product::<usize>() * element }
+            if index == last || !is_stored(index) { 0 } else { shape.output.iter().product::<usize>() * element }
         })
         .collect();
     let mut largest = vec![0; slots.count()];

@@ -46,10 +46,8 @@ impl<T: Real> Pipeline<T> {
         let mut plans = Vec::with_capacity(wanted.batches.len());
         for images in wanted.batches {
             let [n, h, w, _] = images.shape();
-            let mut plan = Plan::new(
-                self.blueprint(Key { image: [n, h, w], pixels: false, maps, show: wanted.enlarge.map(Show::Enlarged) })?,
-                self.stream(),
-            )?;
+            let key = Key { image: [n, h, w], pixels: false, maps, show: wanted.enlarge.map(Show::Enlarged), joined: true };
+            let mut plan = Plan::new(self.blueprint(key)?, self.stream())?;
             plan.start(&body, Source::Tensor(images.data()), &[], false, &mut Staging::default())?;
             plan.wait()?; // uploads the images and proves the steps
             plans.push(plan);

@@ -206,7 +206,7 @@ impl<T: Real> Pipeline<T> {
             self.land(lane);
             let most = self.limits.get(&(h, w)).copied().unwrap_or(n);
             let count = most.min(n - first);
-            let key = Key { image: [count, h, w], pixels: images.is_pictures(), maps, show };
+            let key = Key { image: [count, h, w], pixels: images.is_pictures(), maps, show, joined: true };
             match self.launch(lane, images.part(first, count, h * w), key, selection, slot) {
                 Ok(()) => {
                     self.lanes[lane].turn = self.lanes.iter().map(|lane| lane.turn).max().unwrap_or(0) + 1;
@@ -335,7 +335,7 @@ impl<T: Real> Run for Pipeline<T> {
     fn visit(&mut self, images: &Nhwc, visit: &mut Visitor<'_>) -> Result<(), CudaError> {
         let [n, h, w, _] = images.shape();
         self.land(0);
-        let key = Key { image: [n, h, w], pixels: false, maps: Maps::Top(0), show: None };
+        let key = Key { image: [n, h, w], pixels: false, maps: Maps::Top(0), show: None, joined: false };
         let mut plan = match self.take(0, key) {
             Err(error) if error.is_lack_of_memory() && self.release()? => self.take(0, key),
             plan => plan,
@@ -351,11 +351,12 @@ impl<T: Real> Run for Pipeline<T> {
 
     fn plan(&self, image: [usize; 3], maps: usize, pictures: bool) -> Result<PlanReport, CudaError> {
         let maps = Maps::of(Selection::Top(maps), self.network.architecture().classes());
-        let blueprint = self.blueprint(Key { image, pixels: pictures, maps, show: None })?;
+        let blueprint = self.blueprint(Key { image, pixels: pictures, maps, show: None, joined: true })?;
         let (parameters, activations) = (self.parameters.bytes() as u64, blueprint.layout.bytes() as u64);
         let mut steps = blueprint.names;
         if pictures {
-            steps.insert(0, PlannedStep { layer: "preprocess".to_owned(), kernel: self.operators.preprocess.name() });
+            let kernel = self.operators.preprocess(blueprint.image_channels).name();
+            steps.insert(0, PlannedStep { layer: "preprocess".to_owned(), kernel });
         }
         Ok(PlanReport { steps, parameters, activations })
     }

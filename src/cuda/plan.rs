@@ -15,7 +15,8 @@ use super::source::Source;
 use super::staging::{Staged, Staging};
 use super::{
     BatchNormArgs, CamClasses, CamOutput, CamUpsampleArgs, Conv2dArgs, CudaError, Epilogue, GlobalAvgPoolArgs, LinearArgs,
-    LinearInput, LinearShape, MaxPool2dArgs, PreprocessArgs, Show, SoftmaxTopkArgs, Span, TopkShape,
+    LinearInput, LinearShape, MaxPool2dArgs, PreprocessArgs, Show, SoftmaxTopkArgs, Span, StemArgs, StemImage, TopkShape,
+    Workspace,
 };
 use crate::cam::{Enlarge, Levels, Normalisation};
 use crate::network::{Layer, Network, Op, Value};
@@ -64,7 +65,8 @@ impl Plan {
     /// [`CudaError::OutOfMemory`], or what else the driver says.
     pub(super) fn new(blueprint: Blueprint, stream: &Arc<CudaStream>) -> Result<Self, CudaError> {
         let mut arena = Arena::new(stream, &blueprint.layout, "a batch's activations")?;
-        arena.fill(blueprint.results)?;
+        arena.fill(blueprint.results, 0xff)?;
+        arena.fill(blueprint.counters, 0)?;
         let context = stream.context();
         // SAFETY: the image's and classes' buffers are written before they are copied from, the results' copied to before they
         // are read; all are plain numbers, valid for any bits.
@@ -216,7 +218,12 @@ impl Plan {
                 for (index, staged) in staged.iter().enumerate() {
                     let done = self.preprocess(body, index, staging, staged);
                     let done = done.and_then(|()| if serial { Ok(self.stream.synchronize()?) } else { Ok(()) });
-                    done.map_err(|error| self.fault_in(error, || (body.operators.preprocess.name(), "`preprocess`".to_owned())))?;
+                    done.map_err(|error| {
+                        self.fault_in(error, || {
+                            let kernel = body.operators.preprocess(self.blueprint.image_channels).name();
+                            (kernel, "`preprocess`".to_owned())
+                        })
+                    })?;
                 }
             }
         }
@@ -232,7 +239,7 @@ impl Plan {
         let Some((words, window, between)) = staging.spans(staged) else { return Ok(()) };
         let [_, h, w] = self.blueprint.key.image;
         let pixels = self.blueprint.pixels.part(index, h * w * 3);
-        let image = self.blueprint.image.part(index, h * w * T::IMAGE_CHANNELS * size_of::<T>());
+        let image = self.blueprint.image.part(index, h * w * self.blueprint.image_channels * size_of::<T>());
         let args = PreprocessArgs {
             window,
             pitch: 3 * staged.tables.window().0.len(),
@@ -242,13 +249,14 @@ impl Plan {
             crop: self.arena.span_mut(pixels),
             y: Some(self.arena.span_mut(image)),
         };
-        body.operators.preprocess.launch(&self.stream, args)
+        body.operators.preprocess(self.blueprint.image_channels).launch(&self.stream, args)
     }
 
     /// Enqueues the copy of normalised images `[N, H, W, 3]`, padded and rounded to `T`.
     fn upload_tensor<T: Real>(&mut self, images: &[f32]) -> Result<(), CudaError> {
+        let channels = self.blueprint.image_channels;
         let pixels: &mut [T] = bytemuck::cast_slice_mut(self.image.as_mut_slice()?);
-        for (from, to) in images.as_chunks::<3>().0.iter().zip(pixels.chunks_exact_mut(T::IMAGE_CHANNELS)) {
+        for (from, to) in images.as_chunks::<3>().0.iter().zip(pixels.chunks_exact_mut(channels)) {
             to.fill(T::zeroed());
             for (from, to) in from.iter().zip(to) {
                 *to = T::from_f32(*from);
@@ -310,6 +318,7 @@ impl Plan {
     /// Enqueues one step.
     fn enqueue<T: Real>(&self, body: &Body<'_, T>, step: Step) -> Result<(), CudaError> {
         match step {
+            Step::Stem => self.enqueue_stem(body),
             Step::Layer(index) => self.enqueue_layer(body, index),
             Step::Norm(index) => self.enqueue_norm(body, index),
             Step::Rank => {
@@ -369,6 +378,17 @@ impl Plan {
         }
     }
 
+    /// The first two layers.
+    fn enqueue_stem<T: Real>(&self, body: &Body<'_, T>) -> Result<(), CudaError> {
+        let (Some(kernel), Some(shape), Some(parameters)) = (&body.operators.stem, &self.blueprint.stem, body.parameters.conv(0))
+        else {
+            return Ok(());
+        };
+        let (NormSpans::Folded { bias }, Some(w)) = (parameters.norm, parameters.packed) else { return Ok(()) };
+        let y = self.arena.span_mut(self.blueprint.layers[1]);
+        kernel.launch(&self.stream, StemArgs { shape, x: StemImage::F16(self.arena.span(self.blueprint.image)), w, bias, y })
+    }
+
     fn enqueue_layer<T: Real>(&self, body: &Body<'_, T>, index: usize) -> Result<(), CudaError> {
         let (layer, operators, stream) = (&body.network.layers()[index], body.operators, &self.stream);
         let region = self.blueprint.layers[index];
@@ -388,7 +408,9 @@ impl Plan {
                     (NormSpans::Folded { bias }, None, false) => Epilogue::Bias { bias },
                 };
                 let (x, y) = (self.value(layer.input), self.arena.span_mut(region));
-                operators.convolutions.launch(stream, Conv2dArgs { shape, x, w: parameters.filter, epilogue, y })
+                let (partials, counters) = (self.blueprint.partials, self.blueprint.counters);
+                let workspace = Workspace { partials: self.arena.span_mut(partials), counters: self.arena.span_mut(counters) };
+                operators.convolutions.launch(stream, Conv2dArgs { shape, x, w: parameters.filter, epilogue, y }, workspace)
             }
             (Op::MaxPool2d(window), ..) => {
                 let (x, y) = (self.value(layer.input), self.arena.span_mut(region));

@@ -60,19 +60,19 @@ pub struct PreprocessArgs<'a, T> {
     pub between: SpanMut<'a, u8>,
     /// The pixels that the network sees, `[H, W, 3]`.
     pub crop: SpanMut<'a, u8>,
-    /// The same, normalised: `[H, W, channels]`, those past the third being 0; 16-byte aligned. `None` for the pixels alone.
+    /// The same, normalised: `[H, W, channels]`, those past the third being 0; 16-byte aligned, but for 3 channels. `None` for the pixels alone.
     pub y: Option<SpanMut<'a, T>>,
 }
 
 impl<T: Element> Preprocess<T> {
-    /// Loads the kernels that write `channels`: 3 or 4 for f32, 4 or 8 for f16, 8 for bf16.
+    /// Loads the kernels that write `channels`: 3 or 4 for f32, 3, 4 or 8 for f16, 8 for bf16.
     ///
     /// # Errors
     /// [`CudaError::Unsupported`] for another number, else as [`Modules::function`].
     pub fn new(modules: &Modules, channels: usize) -> Result<Self, CudaError> {
         let known: &[usize] = match T::NAME {
             "f32" => &[3, 4],
-            "f16" => &[4, 8],
+            "f16" => &[3, 4, 8],
             _ => &[8],
         };
         if !known.contains(&channels) {
@@ -129,7 +129,9 @@ impl<T: Element> Preprocess<T> {
         args.between.check(KERNEL, "between", tables.between_bytes(), 1)?;
         args.crop.check(KERNEL, "crop", crop_w * crop_h * 3, 1)?;
         if let Some(y) = &args.y {
-            y.check(KERNEL, "y", crop_w * crop_h * self.channels, 16)?;
+            // Three channels are written one by one.
+            let alignment = if self.channels == 3 { size_of::<T>() as u64 } else { 16 };
+            y.check(KERNEL, "y", crop_w * crop_h * self.channels, alignment)?;
         }
 
         let between @ (between_w, _) = tables.between();

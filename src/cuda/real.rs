@@ -7,7 +7,7 @@ use half::{bf16, f16};
 
 use super::tile_choice::{self, DeviceLimits};
 use super::variants::Arithmetic;
-use super::{Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, CudaError, Element, Modules, Unsupported};
+use super::{Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, CudaError, Element, Modules, Unsupported, Workspace, WorkspaceSize};
 use crate::network::Conv2dShape;
 use crate::tensor::Precision;
 
@@ -16,6 +16,9 @@ pub(super) trait Real: Element + Pod + Send + Sync {
     /// Channels that images are padded to with zeros, and the stem's filter with them, so that its kernel reads 16 bytes at a
     /// time.
     const IMAGE_CHANNELS: usize;
+
+    /// Whether the first two layers run as one kernel, [`Stem`](super::Stem).
+    const HAS_STEM: bool;
 
     /// Whether a network that is fine in f32 may exceed it.
     const OVERFLOWS: bool;
@@ -38,15 +41,16 @@ pub(super) trait Convolutions<T>: Sized + Send + Sync {
     /// Loads the kernels of a precision that stores `T`.
     fn new(modules: &Modules, precision: Precision) -> Result<Self, CudaError>;
 
-    /// Name of the kernel that runs `shape`, or why none does.
-    fn choose(&self, shape: &Conv2dShape) -> Result<String, Unsupported>;
+    /// Name of the kernel that runs `shape`, and the workspace that it needs, or why none does.
+    fn choose(&self, shape: &Conv2dShape) -> Result<(String, WorkspaceSize), Unsupported>;
 
-    /// Enqueues the convolution.
-    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, T>) -> Result<(), CudaError>;
+    /// Enqueues the convolution. The workspace has at least the size that `choose` told.
+    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, T>, workspace: Workspace<'_>) -> Result<(), CudaError>;
 }
 
 impl Real for f32 {
     const IMAGE_CHANNELS: usize = 4;
+    const HAS_STEM: bool = false;
     const OVERFLOWS: bool = false;
     type Convolutions = Conv2dDirect;
 
@@ -68,17 +72,18 @@ impl Convolutions<f32> for Conv2dDirect {
         Self::new(modules)
     }
 
-    fn choose(&self, shape: &Conv2dShape) -> Result<String, Unsupported> {
-        self.can_run(shape).map(|()| self.name(shape))
+    fn choose(&self, shape: &Conv2dShape) -> Result<(String, WorkspaceSize), Unsupported> {
+        self.can_run(shape).map(|()| (self.name(shape), WorkspaceSize::default()))
     }
 
-    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, f32>) -> Result<(), CudaError> {
+    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, f32>, _: Workspace<'_>) -> Result<(), CudaError> {
         self.launch(stream, args)
     }
 }
 
 impl Real for f16 {
     const IMAGE_CHANNELS: usize = 8;
+    const HAS_STEM: bool = true;
     const OVERFLOWS: bool = true;
     type Convolutions = ImplicitGemms;
 
@@ -99,6 +104,7 @@ impl Real for f16 {
 
 impl Real for bf16 {
     const IMAGE_CHANNELS: usize = 8;
+    const HAS_STEM: bool = false;
     const OVERFLOWS: bool = false;
     type Convolutions = ImplicitGemms;
 
@@ -125,10 +131,12 @@ pub(super) struct ImplicitGemms {
 }
 
 impl ImplicitGemms {
-    fn pick(&self, shape: &Conv2dShape) -> Result<&Conv2dImplicitGemm, Unsupported> {
+    fn pick(&self, shape: &Conv2dShape) -> Result<(&Conv2dImplicitGemm, u32), Unsupported> {
         let choice = tile_choice::choose(shape, &self.device, self.arithmetic)?;
         let kernel = self.kernels.iter().find(|kernel| kernel.variant() == choice.variant);
-        kernel.ok_or_else(|| Unsupported { kernel: choice.variant.form(), reason: "it was not loaded".to_owned() })
+        let kernel =
+            kernel.ok_or_else(|| Unsupported { kernel: choice.variant.form(), reason: "it was not loaded".to_owned() })?;
+        Ok((kernel, choice.splits))
     }
 }
 
@@ -145,11 +153,14 @@ impl<T: Element> Convolutions<T> for ImplicitGemms {
         Ok(Self { kernels, device, arithmetic })
     }
 
-    fn choose(&self, shape: &Conv2dShape) -> Result<String, Unsupported> {
-        self.pick(shape).map(Conv2dImplicitGemm::name)
+    fn choose(&self, shape: &Conv2dShape) -> Result<(String, WorkspaceSize), Unsupported> {
+        let (kernel, splits) = self.pick(shape)?;
+        let name = if splits == 1 { kernel.name() } else { format!("{} in {splits} parts", kernel.name()) };
+        Ok((name, kernel.workspace(shape, splits)))
     }
 
-    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, T>) -> Result<(), CudaError> {
-        self.pick(args.shape)?.launch(stream, args)
+    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, T>, mut workspace: Workspace<'_>) -> Result<(), CudaError> {
+        let (kernel, splits) = self.pick(args.shape)?;
+        kernel.launch_split(stream, args, splits, &mut workspace)
     }
 }

@@ -13,19 +13,19 @@
 
 mod decode;
 mod error;
-mod input;
 mod picture;
+mod prepared;
 mod recipe;
 pub(crate) mod resize;
 mod sniff;
 mod transform;
 
 pub use error::InputError;
-pub use input::Input;
-#[cfg(feature = "cuda")]
-pub(crate) use input::Photograph;
-pub(crate) use input::batch;
 pub use picture::Picture;
+pub use prepared::Input;
+#[cfg(feature = "cuda")]
+pub(crate) use prepared::Photograph;
+pub(crate) use prepared::batch;
 pub use recipe::{CropPlan, MAX_CROP, MAX_INPUT_PIXELS, MAX_RESIZE, Recipe};
 pub use resize::{Interpolation, resize};
 pub use transform::CropTransform;

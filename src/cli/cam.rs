@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use camshaft::cam::Method;
 use camshaft::engine::{ClassMap, Engine, Explanation, Request};
 use camshaft::input::Picture;
 use camshaft::output::{
@@ -11,17 +12,21 @@ use camshaft::output::{
     write_png,
 };
 use camshaft::pipeline::Explained;
-use camshaft::render::{Scene, Style};
+use camshaft::render::{Scene, Tile, sheet};
 use rayon::prelude::*;
 
 use super::args::CamArgs;
+use super::draw::Look;
 use super::run::{self, Finished, Run, exit_code};
+use super::stdout;
 use super::table::Results;
-use super::{Usage, stdout};
+
+/// Maps in one row of a contact sheet.
+const COLUMNS: usize = 7;
 
 /// Explains each input, writes its pictures and maps, then the manifest.
 pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
-    let style = Style { colormap: args.colormap, alpha: args.alpha, normalisation: args.normalise };
+    let look = Look::new(args)?;
     let mut save = Vec::new();
     args.save.iter().for_each(|kind| {
         if !save.contains(kind) {
@@ -35,7 +40,7 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
     let recipe = args.input.recipe()?;
     Manifest::check_free(&args.out, args.force)?;
     let engine = args.input.engine(recipe, &args.model)?;
-    engine.resolve(&request).map_err(|error| Usage(format!("--class: {error}; `camshaft labels` lists the names")))?;
+    let (request, methods) = args.methods.apply(request, &engine)?;
 
     create_folder(&args.out)?;
     if args.force {
@@ -43,15 +48,17 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
     }
     let run = Run::new(&engine, &args.inputs, Some(&args.out), args.model.workers());
     let names = OutputNames::new(&run.names());
-    let mut manifest = Manifest::new(model(args, &engine), recipe, args.view, style, engine.device());
-    let mut table = Results::new(&["image", "class", "name", "probability", "logit", "written"]);
+    let mut manifest = Manifest::new(model(args, &engine), recipe, args.view, look.style(methods[0]), engine.device());
+    manifest.method = methods.iter().map(|method| method.name()).collect::<Vec<_>>().join(",");
+    manifest.score = args.methods.score;
+    manifest.compat = args.methods.compat;
+    let special = args.methods.is_special();
+    let mut table = Results::new(if special { &SPECIAL } else { &PLAIN });
     let mut reader = true; // who closes the pipe still gets the files
     let finish = |index, file: &str, outcome: run::Outcome| {
         let result = outcome.and_then(|Explained { photo, explanation }| {
-            Job { args, save: &save, style, names: &names, index, photo, explanation: &explanation }
-                .write()
-                .map(|results| Outcome::Ok { transform: *explanation.input.transform(), results })
-                .map_err(|message| format!("{file}: {message}"))
+            let job = Job { args, save: &save, look, methods: &methods, names: &names, index, photo, explanation: &explanation };
+            job.write().map_err(|error| format!("{file}: {error}"))
         });
         let fault = result.as_ref().err().cloned();
         let outcome = result.unwrap_or_else(|message| Outcome::Error { message });
@@ -61,7 +68,7 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
         if args.json {
             reader = reader && stdout::unless_closed(stdout::json(&entry))?;
         } else if reader {
-            reader = stdout::unless_closed(table.add(table_rows(&args.out, &entry)))?;
+            reader = stdout::unless_closed(table.add(table_rows(&args.out, &entry, special)))?;
         }
         manifest.images.push(entry);
         Ok(())
@@ -83,7 +90,8 @@ fn model(args: &CamArgs, engine: &Engine) -> Model {
 struct Job<'a> {
     args: &'a CamArgs,
     save: &'a [Artifact],
-    style: Style,
+    look: Look,
+    methods: &'a [Method],
     names: &'a OutputNames,
     index: usize,
     /// Where the view needs it.
@@ -92,35 +100,33 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Writes all classes of the picture, on all threads; what was written stays if one fails.
-    fn write(&self) -> Result<Vec<ClassEntry>, String> {
+    /// Writes all maps of the picture, on all threads, and the sheet; what was written stays if one fails.
+    fn write(&self) -> anyhow::Result<Outcome> {
         let input = &self.explanation.input;
         let scene = match &self.photo {
             Some(photo) => Scene::new(self.args.view, &photo.rgb, input.crop(), input.transform()),
             None => Scene::of_crop(input.crop(), input.transform()),
-        };
-        let scene = scene.map_err(|error| error.to_string())?;
-        let entries =
-            self.explanation.maps.par_iter().map(|map| self.write_class(&scene, map).map_err(|error| error.to_string()));
-        entries.collect()
+        }?;
+        let results = self.explanation.maps.par_iter().map(|map| self.write_class(&scene, map)).collect::<anyhow::Result<_>>()?;
+        let is_sheet = self.args.grid || self.args.methods.compares();
+        let grid = if is_sheet { Some(self.write_sheet(&scene)?) } else { None };
+        Ok(Outcome::Ok { transform: *input.transform(), results, grid })
     }
 
     fn write_class(&self, scene: &Scene, class: &ClassMap) -> anyhow::Result<ClassEntry> {
         let prediction = &class.prediction;
+        let drawing = self.look.drawing(scene, &self.explanation.input, class)?;
         let mut artifacts = Artifacts::default();
         for &kind in self.save {
-            let file =
-                self.names.file(self.index, prediction.class, &prediction.label, kind).context("no name for this input")?;
+            let file = self.names.file(self.index, &class.target, &class.label, class.method, kind);
+            let file = file.context("no name for this input")?;
             let path = self.args.out.join(&file);
             let force = self.args.force;
             match kind {
-                Artifact::Overlay => write_png(&path, &scene.overlay(&class.map, &self.style)?, force)?,
-                Artifact::Heatmap => write_png(&path, &scene.heatmap(&class.map, &self.style)?, force)?,
-                Artifact::Cam => write_npy(&path, &class.map, force)?,
-                Artifact::CamFull => {
-                    let (h, w) = (self.explanation.input.h(), self.explanation.input.w());
-                    write_npy(&path, &class.map.upsample(h, w), force)?;
-                }
+                Artifact::Overlay => write_png(&path, &drawing.overlay()?, force)?,
+                Artifact::Heatmap => write_png(&path, &drawing.heatmap()?, force)?,
+                Artifact::Cam => write_npy(&path, drawing.cells(), force)?,
+                Artifact::CamFull => write_npy(&path, &drawing.pixels(), force)?,
                 kind => anyhow::bail!("cannot write {}", kind.suffix()),
             }
             let slot = match kind {
@@ -132,6 +138,10 @@ impl Job<'_> {
             *slot = Some(file);
         }
         Ok(ClassEntry {
+            target: class.label.clone(),
+            method: class.method,
+            value: class.value,
+            normalisation: self.look.normalisation(class.method),
             class: prediction.class,
             name: Some(prediction.label.clone()),
             logit: prediction.logit,
@@ -141,20 +151,53 @@ impl Job<'_> {
             artifacts,
         })
     }
+
+    /// What the network saw, then the maps: of one method side by side, of several a row or more for each target.
+    fn write_sheet(&self, scene: &Scene) -> anyhow::Result<String> {
+        let explanation = self.explanation;
+        let several = self.methods.len() > 1;
+        let tile = |class: &ClassMap| {
+            let words = match class.target.class() {
+                Some(_) => format!("{} {:.1} %", class.label, 100.0 * class.prediction.probability),
+                None => class.label.clone(),
+            };
+            let lines = if several { vec![words, class.method.to_string()] } else { vec![words] };
+            Ok(Some(Tile { picture: self.look.drawing(scene, &explanation.input, class)?.overlay()?, lines }))
+        };
+        let tiles = explanation.maps.par_iter().map(tile).collect::<anyhow::Result<Vec<_>>>()?;
+        let method = if several { String::new() } else { self.methods[0].to_string() };
+        let mut first = Some(Tile { picture: explanation.input.crop().clone(), lines: vec!["input".to_owned(), method] });
+        let groups = tiles.chunks(if several { self.methods.len() } else { tiles.len().max(1) });
+        let rows: Vec<Vec<Option<Tile>>> = groups
+            .flat_map(|group| group.chunks(COLUMNS))
+            .map(|row| std::iter::once(first.take()).chain(row.iter().cloned()).collect())
+            .collect();
+        let file = self.names.grid(self.index).context("no name for this input")?;
+        write_png(&self.args.out.join(&file), &sheet(&rows)?, self.args.force)?;
+        Ok(file)
+    }
 }
 
-/// One row per class: where its most telling file lies.
-fn table_rows(folder: &Path, entry: &ImageEntry) -> Vec<Vec<String>> {
+const PLAIN: [&str; 6] = ["image", "class", "name", "probability", "logit", "written"];
+const SPECIAL: [&str; 6] = ["image", "target", "method", "probability", "value", "written"];
+
+/// One row per map: where its most telling file lies.
+fn table_rows(folder: &Path, entry: &ImageEntry, special: bool) -> Vec<Vec<String>> {
     let Outcome::Ok { results, .. } = &entry.outcome else { return Vec::new() };
     let row = |(rank, class): (usize, &ClassEntry)| {
         let Artifacts { overlay, heatmap, cam, cam_full } = &class.artifacts;
         let first = overlay.as_ref().or(heatmap.as_ref()).or(cam.as_ref()).or(cam_full.as_ref());
+        let (what, how, value) = if special {
+            (class.target.clone(), class.method.to_string(), format!("{:.3}", class.value))
+        } else {
+            (class.class.to_string(), class.name.clone().unwrap_or_default(), format!("{:.3}", class.logit))
+        };
         vec![
             if rank == 0 { entry.file.clone() } else { String::new() },
-            class.class.to_string(),
-            class.name.clone().unwrap_or_default(),
+            what,
+            how,
             format!("{:.1} %", 100.0 * class.probability),
-            format!("{:.3}", class.logit),
+            value,
             first.map_or_else(String::new, |file| folder.join(file).display().to_string()),
         ]
     };

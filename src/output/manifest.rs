@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{OutputError, check_free, write_atomically};
-use crate::cam::MapStats;
+use crate::cam::{Library, MapStats, Method, Normalisation, Score};
 use crate::input::{CropTransform, Recipe};
 use crate::render::{Style, View};
 
@@ -20,8 +20,13 @@ pub struct Manifest {
     pub tool: Tool,
     /// The network.
     pub model: Model,
-    /// How maps were computed: `cam`.
-    pub method: &'static str,
+    /// How maps were computed: `cam`, or several methods with commas between them.
+    pub method: String,
+    /// What of the classes was explained: `logit`, unless something else was asked for.
+    pub score: Score,
+    /// The library whose maps and pictures were reproduced, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compat: Option<Library>,
     /// How photographs became the network's input.
     pub recipe: Recipe,
     /// How maps were drawn.
@@ -80,8 +85,11 @@ pub enum Outcome {
     Ok {
         /// Where the crop lies in the photograph.
         transform: CropTransform,
-        /// One entry for each class.
+        /// One entry for each target and method.
         results: Vec<ClassEntry>,
+        /// The contact sheet, where it was asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        grid: Option<String>,
     },
     /// It failed; the others were finished all the same.
     Error {
@@ -90,10 +98,19 @@ pub enum Outcome {
     },
 }
 
-/// One class of one image.
+/// One map of one image.
 #[derive(Clone, Debug, Serialize)]
 pub struct ClassEntry {
-    /// Index of the class.
+    /// What is explained: the class's name, or several with signs.
+    pub target: String,
+    /// How.
+    pub method: Method,
+    /// The target's value.
+    pub value: f64,
+    /// How the map was drawn; absent where a library's way was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalisation: Option<Normalisation>,
+    /// Index of the class; of several, the one named first, as for the rest.
     pub class: usize,
     /// Its name, where there are labels.
     pub name: Option<String>,
@@ -145,7 +162,9 @@ impl Manifest {
             schema_version: 1,
             tool: Tool { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") },
             model,
-            method: "cam",
+            method: Method::Cam.to_string(),
+            score: Score::Logit,
+            compat: None,
             recipe,
             // What was drawn, not what was asked for: the seed view has a style of its own.
             display: Display { view, style: style.in_view(view) },
@@ -194,7 +213,7 @@ impl ImageEntry {
     fn check(&self) -> Result<(), OutputError> {
         let Outcome::Ok { results, .. } = &self.outcome else { return Ok(()) };
         for entry in results {
-            for (what, value) in [("logit", entry.logit), ("probability", entry.probability)] {
+            for (what, value) in [("logit", entry.logit), ("probability", entry.probability), ("value", entry.value as f32)] {
                 if !value.is_finite() {
                     let (file, class) = (self.file.clone(), entry.class);
                     return Err(OutputError::NotFinite { file, what, class, value });

@@ -13,6 +13,7 @@ mod commands;
 mod disk;
 mod fetch;
 mod inputs;
+mod methods;
 mod pictures;
 mod preparing;
 mod program;

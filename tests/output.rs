@@ -211,6 +211,7 @@ fn a_manifest_says_what_was_done() {
         "request": { "top": 3, "save": ["overlay", "cam-full"] },
         "method": "cam",
         "score": "logit",
+        "grid": false,
         "recipe": {
             "resize": 256, "crop": 224, "interpolation": "bilinear", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
         },

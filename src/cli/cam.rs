@@ -17,6 +17,7 @@ use rayon::prelude::*;
 
 use super::args::CamArgs;
 use super::draw::Look;
+use super::methods::Work;
 use super::run::{self, Finished, Run};
 use super::stdout;
 use super::table::Results;
@@ -47,7 +48,7 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
     let out = &args.inputs.shard.map_or_else(|| args.out.clone(), |shard| args.out.join(shard.folder()));
     Record::check(out, start)?;
     let engine = args.input.engine(recipe, &args.model)?;
-    let (request, methods, targets) = args.methods.apply(request, &engine)?;
+    let Work { request, methods, targets } = args.methods.apply(request, &engine)?;
     let run = Run::new(&engine, &args.inputs, Some(&args.out), args.model.workers())?;
 
     let named = |targets: Vec<Target>| AskedClasses::Classes(targets.iter().map(AskedClass::from).collect());

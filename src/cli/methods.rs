@@ -27,6 +27,16 @@ pub struct MethodOptions {
     pub compat: Option<Library>,
 }
 
+/// What the engine is asked for.
+pub struct Work {
+    /// All of it.
+    pub request: Request,
+    /// Each once, at least one.
+    pub methods: Vec<Method>,
+    /// `None` where the classes are the most probable ones.
+    pub targets: Option<Vec<Target>>,
+}
+
 #[derive(Clone, Copy)]
 enum Compared {
     All,
@@ -50,8 +60,8 @@ impl MethodOptions {
         self.compares() || !self.methods.is_empty() || self.score != Score::Logit || self.compat.is_some()
     }
 
-    /// `request` with these options, checked against the engine's classes; the methods; the targets, where they are named.
-    pub fn apply(&self, request: Request, engine: &Engine) -> Result<(Request, Vec<Method>, Option<Vec<Target>>), Usage> {
+    /// `request` with these options, checked against the engine's classes.
+    pub fn apply(&self, request: Request, engine: &Engine) -> Result<Work, Usage> {
         let mut request = request.score(self.score);
         if let Some(library) = self.compat {
             request = request.library(library);
@@ -83,6 +93,6 @@ impl MethodOptions {
             Error::Method(_) => Usage(format!("--method: {error}")),
             error => Usage(format!("--class: {error}; `camshaft labels` lists the names")),
         })?;
-        Ok((request, once, targets))
+        Ok(Work { request, methods: once, targets })
     }
 }

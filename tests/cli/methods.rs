@@ -64,9 +64,10 @@ fn classes_weighed_against_each_other() {
     assert!((value(0) - (value(2) - value(4))).abs() < 1e-5);
 
     bench.run(["cam", "--top=1", "--score=probability", "--save=cam", "-o", "p"]).code(0);
-    let entry = &results(&bench.manifest("p"))[0];
+    let manifest = bench.manifest("p");
+    let entry = &results(&manifest)[0];
     assert!((entry["value"].as_f64().unwrap() - entry["probability"].as_f64().unwrap()).abs() < 1e-6);
-    assert_eq!(bench.manifest("p")["score"], "probability");
+    assert_eq!(manifest["score"], "probability");
 }
 
 #[test]

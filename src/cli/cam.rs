@@ -12,7 +12,7 @@ use camshaft::output::{
     Record, Start, create_folder, write_npy, write_png,
 };
 use camshaft::pipeline::Explained;
-use camshaft::render::{Scene, Tile, sheet};
+use camshaft::render::{Scene, Tile, View, sheet};
 use rayon::prelude::*;
 
 use super::args::CamArgs;
@@ -51,6 +51,11 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
     let Work { request, methods, targets } = args.methods.apply(request, &engine)?;
     let run = Run::new(&engine, &args.inputs, Some(&args.out), args.model.workers())?;
 
+    // Where the device draws, the finished pictures come back with the maps; else the workers draw, side by side.
+    // It knows one method's look and no library's.
+    let alike = methods == [Method::Cam] && args.methods.compat.is_none();
+    let drawn = alike && save.contains(&Artifact::Overlay) && args.view == View::Crop && engine.draws_overlays();
+    let request = if drawn { request.overlay(look.style(Method::Cam)) } else { request };
     let named = |targets: Vec<Target>| AskedClasses::Classes(targets.iter().map(AskedClass::from).collect());
     let asked = Asked { classes: targets.map_or(AskedClasses::Top(args.top as usize), named), save: save.clone() };
     let mut head = Manifest::new(model(args, &engine), asked, recipe, args.view, look.style(methods[0]), engine.device());
@@ -146,7 +151,10 @@ impl Job<'_> {
             let path = self.out.join(&file);
             let force = self.force;
             match kind {
-                Artifact::Overlay => write_png(&path, &drawing.overlay()?, force)?,
+                Artifact::Overlay => match &class.overlay {
+                    Some(overlay) => write_png(&path, overlay, force)?,
+                    None => write_png(&path, &drawing.overlay()?, force)?,
+                },
                 Artifact::Heatmap => write_png(&path, &drawing.heatmap()?, force)?,
                 Artifact::Cam => write_npy(&path, drawing.cells(), force)?,
                 Artifact::CamFull => write_npy(&path, &drawing.pixels(), force)?,

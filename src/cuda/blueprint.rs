@@ -5,19 +5,24 @@ use half::f16;
 use super::arena::{Layout, Region};
 use super::operators::Operators;
 use super::real::{Convolutions, Real};
-use super::{CamShape, CudaError, Linear, LinearShape, Norm, TopkShape, WorkspaceSize};
+use super::stem::{STEM_CONV, STEM_POOL};
+use super::{CamShape, CudaError, Linear, LinearShape, Norm, Show, Stem, StemShape, TopkShape, WorkspaceSize};
 use crate::cam::{Enlarge, Levels, Selection};
 use crate::network::{Conv2dShape, Layer, LayerShape, Network, Op, PlannedStep, Slots, Value};
 
 /// What tells one plan from another: everything that a recorded graph has fixed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Key {
     /// `[N, H, W]` of the images.
     pub image: [usize; 3],
+    /// Whether they come as pictures, so that their pixels are there too.
+    pub pixels: bool,
     /// Which maps.
     pub maps: Maps,
-    /// What else becomes of them.
-    pub enlarge: Option<Enlarge>,
+    /// What else becomes of them. An overlay needs the pixels.
+    pub show: Option<Show>,
+    /// Whether a step may be more than one layer: not where every layer is to be seen.
+    pub joined: bool,
 }
 
 /// The shape of a [`Selection`].
@@ -53,6 +58,8 @@ impl Maps {
 /// One launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
+    /// The first two layers of the table.
+    Stem,
     /// A layer of the table; of a convolution everything that is not a step of its own.
     Layer(usize),
     /// The batch norm of an unfolded convolution, with the residual sum and the ReLU.
@@ -71,9 +78,15 @@ pub(super) struct Blueprint {
     /// By layer; the stem's with the image's padded channels.
     pub convs: Vec<Option<Conv2dShape>>,
     pub layout: Layout,
-    /// `[N, H, W, T::IMAGE_CHANNELS]`.
+    /// `[N, H, W, 3]` u8: what the network sees, before normalisation; empty unless the images come as pictures.
+    pub pixels: Region,
+    /// What [`Step::Stem`] runs, where there is one.
+    pub stem: Option<StemShape>,
+    /// `[N, H, W, image_channels]`.
     pub image: Region,
-    /// Outputs, by layer.
+    /// 3 for the stem's kernel, else `T::IMAGE_CHANNELS`.
+    pub image_channels: usize,
+    /// Outputs, by layer; of those inside a joined step empty.
     pub layers: Vec<Region>,
     /// `[maps]`, where they are given.
     pub classes: Region,
@@ -87,7 +100,7 @@ pub(super) struct Blueprint {
     /// `[N, maps]`, where the device chooses; the probabilities only where it computes no maps.
     pub index: Region,
     pub probability: Region,
-    /// `[N, maps, h, w]`, the same normalised, and `[N, maps, 2]`.
+    /// `[N, maps, h, w]`, what is shown of them (enlarged, or a picture of 3 bytes a pixel), and `[N, maps, 2]`.
     pub raw: Region,
     pub shown: Region,
     pub range: Region,
@@ -111,9 +124,14 @@ impl Blueprint {
         let shapes = network.shapes(n, h, w)?;
         let convs = convolutions::<T>(network, &shapes, key)?;
         let mut plan = Steps { steps: Vec::new(), names: Vec::new() };
+        let stem = stem(network, norm, operators, key);
+        if stem.is_some() {
+            plan.push(Step::Stem, "conv1, maxpool".to_owned(), Stem::name(false).to_owned());
+        }
+        let in_stem = if stem.is_some() { 2 } else { 0 };
         let mut workspace = WorkspaceSize::default();
         let mut pooled: Option<[usize; 4]> = None; // what the linear layer takes the mean of
-        for (index, layer) in network.layers().iter().enumerate() {
+        for (index, layer) in network.layers().iter().enumerate().skip(in_stem) {
             let input = match layer.input {
                 Value::Image => [n, h, w, T::IMAGE_CHANNELS],
                 Value::Layer(from) => shapes[from].output,
@@ -160,7 +178,11 @@ impl Blueprint {
         let [_, map_h, map_w, channels] = shapes[network.features()].output;
         let classes = network.architecture().classes();
         // The kernel always enlarges; where nobody asks, to the size that the maps have.
-        let (out_h, out_w) = key.enlarge.map_or((map_h, map_w), |enlarge| (enlarge.h, enlarge.w));
+        let (out_h, out_w) = match key.show {
+            None => (map_h, map_w),
+            Some(Show::Enlarged(enlarge)) => (enlarge.h, enlarge.w),
+            Some(Show::Overlay(_)) => (h, w),
+        };
         let cam = CamShape { n, h: map_h, w: map_w, c: channels, classes, maps: count, out_h, out_w };
         let cam = (count > 0 && operators.cam.can_run(&cam).is_ok()).then_some(cam);
         if let (Maps::Top(k @ 1..), None) = (key.maps, cam) {
@@ -168,17 +190,20 @@ impl Blueprint {
             plan.push(Step::Rank, "top-k".to_owned(), "softmax_topk_f32".to_owned());
         }
         if cam.is_some() {
-            let levels = match key.enlarge.map(|enlarge| enlarge.levels) {
-                None | Some(Levels::F32) => "f32",
-                Some(Levels::F16) => "f16",
-                Some(Levels::U8) => "u8",
+            let kernel = match key.show {
+                None => format!("cam_upsample_{}_f32", T::NAME),
+                Some(Show::Enlarged(enlarge)) => format!("cam_upsample_{}_{}", T::NAME, enlarge.levels.name()),
+                Some(Show::Overlay(_)) => format!("cam_overlay_{}", T::NAME),
             };
-            plan.push(Step::Cam, "cam".to_owned(), format!("cam_upsample_{}_{levels}", T::NAME));
+            plan.push(Step::Cam, "cam".to_owned(), kernel);
         }
 
         let mut layout = Layout::default();
-        let image = layout.place::<T>(n * h * w * T::IMAGE_CHANNELS);
-        let (mut layers, last) = (slot_regions::<T>(network, slots, &shapes, &mut layout), shapes.len() - 1);
+        let pixel_region = layout.place::<u8>(if key.pixels { n * h * w * 3 } else { 0 });
+        let image_channels = if stem.is_some() { 3 } else { T::IMAGE_CHANNELS };
+        let image = layout.place::<T>(n * h * w * image_channels);
+        let is_stored = |index: usize| stem.is_none() || index > 0;
+        let (mut layers, last) = (slot_regions::<T>(network, slots, &shapes, is_stored, &mut layout), shapes.len() - 1);
         let given = if let Maps::Classes(count) = key.maps { count } else { 0 };
         let ranked = if let Maps::Top(k) = key.maps { n * k } else { 0 };
         let cells = cam.map_or(0, |cam| cam.cells());
@@ -190,12 +215,13 @@ impl Blueprint {
         layers[last] = layout.place::<f32>(n * classes);
         let index = layout.place::<i32>(ranked);
         let raw = layout.place::<f32>(cells);
-        let shown = match key.enlarge.map(|enlarge| enlarge.levels) {
-            None | Some(Levels::F32) => layout.place::<f32>(pixels),
-            Some(Levels::F16) => layout.place::<f16>(pixels),
-            Some(Levels::U8) => layout.place::<u8>(pixels),
+        let shown = match key.show {
+            None | Some(Show::Enlarged(Enlarge { levels: Levels::F32, .. })) => layout.place::<f32>(pixels),
+            Some(Show::Enlarged(Enlarge { levels: Levels::F16, .. })) => layout.place::<f16>(pixels),
+            Some(Show::Enlarged(Enlarge { levels: Levels::U8, .. })) => layout.place::<u8>(pixels),
+            Some(Show::Overlay(_)) => layout.place::<u8>(pixels * 3),
         };
-        let results = layers[last].through(if key.enlarge.is_some() { shown } else { raw });
+        let results = layers[last].through(if key.show.is_some() { shown } else { raw });
         let Steps { steps, names } = plan;
         Ok(Self {
             key,
@@ -204,7 +230,10 @@ impl Blueprint {
             shapes,
             convs,
             layout,
+            pixels: pixel_region,
+            stem,
             image,
+            image_channels,
             layers,
             classes: class_region,
             cam,
@@ -233,6 +262,20 @@ impl Steps {
     }
 }
 
+/// The first two layers as one problem, if their kernel can run them and nobody asks for what is between them.
+fn stem<T: Real>(network: &Network, norm: Norm, operators: &Operators<T>, key: Key) -> Option<StemShape> {
+    let ([n, h, w], kernel) = (key.image, operators.stem.as_ref()?);
+    let [Layer { op: Op::Conv2d { c: 3, k, window, relu: true, residual: None, .. }, input: Value::Image, .. }, pool, ..] =
+        network.layers()
+    else {
+        return None;
+    };
+    let shape = StemShape { n, h, w, k: *k };
+    let joins = key.joined && norm == Norm::Folded && *window == STEM_CONV;
+    let pools = pool.op == Op::MaxPool2d(STEM_POOL) && pool.input == Value::Layer(0);
+    (joins && pools && kernel.can_run(&shape).is_ok()).then_some(shape)
+}
+
 /// The convolutions' problems as their kernels see them.
 fn convolutions<T: Real>(network: &Network, shapes: &[LayerShape], key: Key) -> Result<Vec<Option<Conv2dShape>>, CudaError> {
     let [n, h, w] = key.image;
@@ -247,7 +290,13 @@ fn convolutions<T: Real>(network: &Network, shapes: &[LayerShape], key: Key) -> 
 
 /// Room for every layer's output: one part per slot, as large as the largest activation that it ever holds. The last layer's
 /// is empty: it is placed among the results.
-fn slot_regions<T: Real>(network: &Network, slots: &Slots, shapes: &[LayerShape], layout: &mut Layout) -> Vec<Region> {
+fn slot_regions<T: Real>(
+    network: &Network,
+    slots: &Slots,
+    shapes: &[LayerShape],
+    is_stored: impl Fn(usize) -> bool,
+    layout: &mut Layout,
+) -> Vec<Region> {
     let last = shapes.len() - 1;
     let bytes: Vec<usize> = network
         .layers()
@@ -256,7 +305,7 @@ fn slot_regions<T: Real>(network: &Network, slots: &Slots, shapes: &[LayerShape]
         .enumerate()
         .map(|(index, (layer, shape))| {
             let element = if layer.op == Op::GlobalAvgPool { size_of::<f32>() } else { size_of::<T>() };
-            if index == last { 0 } else { shape.output.iter().product::<usize>() * element }
+            if index == last || !is_stored(index) { 0 } else { shape.output.iter().product::<usize>() * element }
         })
         .collect();
     let mut largest = vec![0; slots.count()];

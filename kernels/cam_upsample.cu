@@ -1,19 +1,23 @@
 // Class activation maps and their bilinear enlargement in one pass (Zhou et al. 2016, eq. 2).
-//   raw[n,m,y,x] = sum_c x[n,y,x,c] * w[class(n,m),c]          class(n,m) = classes[n*class_stride + m], read on the device
+//   raw[n,m,y,x] = sum_c x[n,y,x,c] * w[class(n,m),c]
+//   class(n,m): where `logits` is null, classes[n*class_stride + m]; else the class of rank m among the logits of image n, by
+//     falling logit and rising class in the total order of IEEE 754 (a positive NaN comes first, -0 after +0), written to `index`
 //   shown        = normalise(enlarge(raw[n,m]))                [out_h, out_w], half-pixel centres, edges clamped
-//   x f32 or f16 NHWC   w the same type [K, C]   classes i32   16-byte aligned, C % VEC == 0 (4 for f32, 8 for f16)
+//   x f32 or f16 NHWC   w the same type [K, C]   classes i32   logits f32 [N, K]   index i32 [N, M]
+//   pointers 16-byte aligned, C % VEC == 0 (4 for f32, 8 for f16)
 //   A class that is not below `classes` reads no weights: its map is NaN.
 //   raw f32 [N, M, h, w]   range f32 [N, M, 2]: least and greatest enlarged value, both NaN if a value is not finite
 //   cam_upsample_{f32,f16}_{f32,f16,u8}: shown [N, M, out_h, out_w]; u8 is trunc(256 v) within 0..255, a colormap's entry
 //   cam_overlay_{f32,f16}: u8 RGB [N, M, out_h, out_w, 3], the colour of that entry over the crop u8 [N, out_h, out_w, 3]:
-//     trunc(crop*(1-alpha) + table[entry]*alpha + 0.5), table u8 [256, 3]; 4-byte aligned
-//   grid (SLICES, M, N)   block (THREADS, 1, 1)   smem 16*ceil(h*w/4) + max(4*C, 8*out_h) bytes
-//   A block computes the whole map and its range and then writes one of SLICES bands of rows: at small batches more SMs write,
-//   for the price of the sum and the range computed again.
+//     trunc(crop*(1-alpha) + table[entry]*alpha + 0.5), table u8 [256, 3]; all 4-byte aligned
+//   grid (SLICES, M, N)   block (THREADS, 1, 1)   smem 16*ceil(h*w/4) + max(4*C, 8*out_h, 4*min(K, HELD_KEYS)) bytes
+//   A block chooses its class, computes the whole map and its range and then writes one of SLICES bands of rows: at small
+//   batches more SMs write, for the price of the choice, the sum and the range computed again.
 //   f32 accumulation in a fixed order. Enlarging and blending are the CPU's operations in its order, unfused. The normalisation
 //   (v - min) / (max - min) carries its rounding errors along, so that it agrees with f64 arithmetic rounded to f32.
-//   byte floor of a block: features of an image once, weights of a class once, in 16-byte loads; outputs once; crop once
-#include "elements.cuh"
+//   byte floor of a block: features and logits of an image once, weights of a class once; outputs once; crop once. Wherever
+//   out_w is a multiple of 4, warps write and read whole sectors.
+#include "ranks.cuh"
 
 struct CamUpsampleParams {
     int h, w, c;
@@ -31,6 +35,7 @@ constexpr int THREADS = WARPS * 32;
 constexpr int BLOCKS = 3; // resident on a multiprocessor: with more, a thread's registers would not hold its quad's corners
 constexpr int CELLS = 4; // of one warp at a time: that many 16-byte loads of each lane are in flight
 constexpr int QUAD = 4;  // neighbouring pixels of one thread
+constexpr int HELD_KEYS = 4096; // in shared memory; those of more classes are read again for every bit
 
 // Where a row lies between two rows of the map.
 struct RowTap {
@@ -42,15 +47,65 @@ extern __shared__ float4 dynamic_smem[];
 
 struct Smem {
     float* cells;    // [h, w]
-    float4* weights; // [VEC/4][C/VEC]: the lanes of a warp read neighbouring float4
+    unsigned* keys;  // [min(K, HELD_KEYS)]: the order of the logits
+    float4* weights; // [VEC/4][C/VEC], in the place of the keys: the lanes of a warp read neighbouring float4
     RowTap* rows;    // [out_h], in the place of the weights once those are used
 
     __device__ explicit Smem(int cells_count) {
         cells = reinterpret_cast<float*>(dynamic_smem);
         weights = dynamic_smem + ceil_div(cells_count, 4);
+        keys = reinterpret_cast<unsigned*>(weights);
         rows = reinterpret_cast<RowTap*>(weights);
     }
 };
+
+// Places in the order of falling logit and rising class: all different, the first is the largest.
+__device__ __forceinline__ unsigned long long place_of(unsigned key, int c) {
+    return (unsigned long long)key << 32 | ~(unsigned)c;
+}
+
+// The class of rank `rank` < `classes`, the same in every thread. Bit by bit, the greatest bound that more than `rank` classes
+// reach; usually a dozen bits tell them from the rest, and then the last that reaches it is the one.
+__device__ __forceinline__ int class_of_rank(const float* __restrict__ logits, int classes, int rank, const Smem& smem) {
+    struct Parts {
+        int counts[2][WARPS]; // by turns: one barrier a bit
+        unsigned long long lasts[WARPS];
+    };
+    __shared__ Parts parts;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    for (int i = threadIdx.x; i < min(classes, HELD_KEYS); i += THREADS) smem.keys[i] = order_key(logits[i]);
+    __syncthreads(); // the keys are there
+    const auto place = [&](int c) { return place_of(c < HELD_KEYS ? smem.keys[c] : order_key(logits[c]), c); };
+
+    unsigned long long bound = 0;
+    for (int bit = 63; bit >= 0; --bit) {
+        const unsigned long long higher = bound | 1ull << bit;
+        int count = 0; // of the warp
+        for (int first = 0; first < classes; first += THREADS) {
+            const int c = first + threadIdx.x;
+            count += __popc(__ballot_sync(0xffffffffu, c < classes && place(c) >= higher));
+        }
+        if (lane == 0) parts.counts[bit % 2][warp] = count;
+        __syncthreads(); // every warp's count is there; those of the bit before are read
+        count = 0;
+        #pragma unroll
+        for (int i = 0; i < WARPS; ++i) count += parts.counts[bit % 2][i];
+        if (count > rank) bound = higher;
+        if (count == rank + 1) break;
+    }
+    unsigned long long last = ~0ull;
+    for (int c = threadIdx.x; c < classes; c += THREADS) {
+        const unsigned long long mine = place(c);
+        if (mine >= bound) last = min(last, mine);
+    }
+    #pragma unroll
+    for (int step = 16; step > 0; step /= 2) last = min(last, __shfl_xor_sync(0xffffffffu, last, step));
+    if (lane == 0) parts.lasts[warp] = last;
+    __syncthreads(); // every warp's last is there, and nobody needs the keys any more
+    #pragma unroll
+    for (int i = 0; i < WARPS; ++i) last = min(last, parts.lasts[i]);
+    return (int)~(unsigned)last;
+}
 
 // The weighted sum of every cell into smem.cells.
 template <typename T, int VEC>
@@ -106,14 +161,15 @@ __device__ __forceinline__ float mix(float weight, float low, float high) {
     return __fadd_rn(__fmul_rn(1.f - weight, low), __fmul_rn(weight, high));
 }
 
-// Calls `visit(y, x, values)` for the quads of the rows from `y0` up to `y1`: x is a multiple of QUAD, values past the last
-// column repeat it.
+// Calls `visit(y, x, values, is_inside)` for the quads of the rows from `y0` up to `y1`: x is a multiple of QUAD, values past the
+// last column repeat it. All lanes of a warp call together; those that have no quad left are not inside.
 template <typename Visit>
 __device__ __forceinline__ void for_each_quad(const CamUpsampleParams& params, const Smem& smem, int y0, int y1, Visit&& visit) {
     const int quads = ceil_div(params.out_w, QUAD);
     const int bands = max(THREADS / quads, 1); // each a run of rows, so that a thread keeps its four corners for many rows
     const int rows = ceil_div(y1 - y0, bands);
-    for (int unit = threadIdx.x; unit < quads * bands; unit += THREADS) {
+    for (int first = 0; first < quads * bands; first += THREADS) {
+        const int unit = first + threadIdx.x;
         const int x = unit % quads * QUAD, band = unit / quads;
         int low[QUAD], high[QUAD];
         float across[QUAD];
@@ -126,8 +182,9 @@ __device__ __forceinline__ void for_each_quad(const CamUpsampleParams& params, c
         }
         int held = -1; // the row of the map that `top` holds
         float top[QUAD][2], bottom[QUAD][2];
-        const int end = min(y0 + (band + 1) * rows, y1);
-        for (int y = y0 + band * rows; y < end; ++y) {
+        const int start = y0 + band * rows, end = unit < quads * bands ? min(start + rows, y1) : 0;
+        for (int step = 0; step < rows; ++step) {
+            const int y = min(start + step, y1 - 1);
             const RowTap row = smem.rows[y];
             if (row.low != held) {
                 held = row.low;
@@ -145,7 +202,7 @@ __device__ __forceinline__ void for_each_quad(const CamUpsampleParams& params, c
             #pragma unroll
             for (int i = 0; i < QUAD; ++i)
                 values[i] = mix(across[i], mix(row.weight, top[i][0], bottom[i][0]), mix(row.weight, top[i][1], bottom[i][1]));
-            visit(y, x, values);
+            visit(y, x, values, start + step < end);
         }
     }
 }
@@ -157,9 +214,9 @@ __device__ __forceinline__ float2 range_of(const CamUpsampleParams& params, cons
     // fminf and fmaxf drop NaN, which is why `poison` exists: 0 * v is NaN for every v that is not finite, and it stays.
     float least = infinity(), greatest = -infinity(), poison = 0.f;
     for (int i = threadIdx.x; i < params.h * params.w; i += THREADS) poison = fmaf(smem.cells[i], 0.f, poison);
-    for_each_quad(params, smem, 0, params.out_h, [&](int, int, const float(&values)[QUAD]) {
+    for_each_quad(params, smem, 0, params.out_h, [&](int, int, const float(&values)[QUAD], bool) {
         #pragma unroll
-        for (int i = 0; i < QUAD; ++i) {
+        for (int i = 0; i < QUAD; ++i) { // a value outside is one inside, too
             least = fminf(least, values[i]);
             greatest = fmaxf(greatest, values[i]);
             poison = fmaf(values[i], 0.f, poison);
@@ -191,7 +248,7 @@ struct Scale {
         factor = __uint_as_float((unsigned)(min(max(-exponent, -126), 127) + 127) << 23);
         low = __fmul_rn(least, factor);
         span = exact_difference(__fmul_rn(greatest, factor), low, span_rest);
-        flat = span == 0.f;
+        flat = span <= 16.f / (1 << 23); // what rounding alone makes of a constant map; the largest magnitude is in 1..2
         reciprocal = __frcp_rn(span);
     }
 
@@ -219,14 +276,14 @@ struct Scale {
 // Entry of a colormap: trunc(256 v), the ends for values beyond them. NaN gives 0; `range` tells of it.
 __device__ __forceinline__ unsigned entry(float v) { return (unsigned)min(max(__float2int_rz(v * 256.f), 0), 255); }
 
-// What is written for the quad at pixel `at` of the image; the first `count` values are inside it. `whole` says that all quads
-// are full, and so aligned.
+// What is written for the quad at pixel `at` of the image; the first `count` values are inside it, maybe none. `whole` says that
+// all other quads are full, and so aligned.
 struct F32Out {
     float* out;
     __device__ void start(const CamUpsampleParams&) {}
     __device__ __forceinline__ void operator()(size_t map, size_t, size_t at, const float (&v)[QUAD], bool whole, int count) const {
         float* to = out + map + at;
-        if (whole) *reinterpret_cast<float4*>(to) = make_float4(v[0], v[1], v[2], v[3]);
+        if (whole && count) *reinterpret_cast<float4*>(to) = make_float4(v[0], v[1], v[2], v[3]);
         else for (int i = 0; i < QUAD; ++i) if (i < count) to[i] = v[i];
     }
 };
@@ -236,7 +293,7 @@ struct F16Out {
     __device__ void start(const CamUpsampleParams&) {}
     __device__ __forceinline__ void operator()(size_t map, size_t, size_t at, const float (&v)[QUAD], bool whole, int count) const {
         f16* to = out + map + at;
-        if (whole) *reinterpret_cast<uint2*>(to) = make_uint2(ptx::f16x2_from_f32(v[0], v[1]), ptx::f16x2_from_f32(v[2], v[3]));
+        if (whole && count) *reinterpret_cast<uint2*>(to) = make_uint2(ptx::f16x2_from_f32(v[0], v[1]), ptx::f16x2_from_f32(v[2], v[3]));
         else for (int i = 0; i < QUAD; ++i) if (i < count) to[i].bits = ptx::f16_from_f32(v[i]);
     }
 };
@@ -246,7 +303,7 @@ struct U8Out {
     __device__ void start(const CamUpsampleParams&) {}
     __device__ __forceinline__ void operator()(size_t map, size_t, size_t at, const float (&v)[QUAD], bool whole, int count) const {
         unsigned char* to = out + map + at;
-        if (whole) *reinterpret_cast<unsigned*>(to) = entry(v[0]) | entry(v[1]) << 8 | entry(v[2]) << 16 | entry(v[3]) << 24;
+        if (whole && count) *reinterpret_cast<unsigned*>(to) = entry(v[0]) | entry(v[1]) << 8 | entry(v[2]) << 16 | entry(v[3]) << 24;
         else for (int i = 0; i < QUAD; ++i) if (i < count) to[i] = (unsigned char)entry(v[i]);
     }
 };
@@ -256,15 +313,38 @@ struct OverlayOut {
     const unsigned char* crop;
     const unsigned char* table;
     float alpha;
-    unsigned* colors; // [256] in shared memory: one read for three channels
+    static constexpr int WORDS = QUAD * 3 / 4; // of a quad: odd, so that the lanes' quads are free of bank conflicts
+    const unsigned* colors;    // [256][32]: every lane reads a bank of its own, whatever its entry
+    unsigned (*staged)[WORDS]; // the quads of the warp, by lane
 
     __device__ void start(const CamUpsampleParams& params) {
-        __shared__ unsigned packed[256];
+        __shared__ unsigned copies[256 * 32];
+        __shared__ unsigned quads[THREADS][WORDS];
         static_assert(THREADS == 256, "one entry for each thread");
-        const unsigned char* color = table + threadIdx.x * 3;
+        unsigned *const words = quads[0], *const packed = words + 256;
+        if (threadIdx.x < 192) words[threadIdx.x] = __ldg(reinterpret_cast<const unsigned*>(table) + threadIdx.x);
+        __syncthreads(); // the table is there
+        const unsigned char* color = reinterpret_cast<const unsigned char*>(words) + threadIdx.x * 3;
         packed[threadIdx.x] = color[0] | color[1] << 8 | color[2] << 16;
-        colors = packed;
+        __syncthreads(); // one read for three channels, by whole warps
+        for (int i = threadIdx.x; i < 256 * 32; i += THREADS) copies[i] = packed[i / 32];
+        colors = copies + threadIdx.x % 32;
+        staged = quads + threadIdx.x / 32 * 32;
         alpha = params.alpha;
+    }
+
+    // Calls `visit(word, place)` for the words of the warp's quads in their order, each lane every 32nd, so that neighbouring lanes
+    // have neighbouring words of memory. `offset` is the place of this lane's own quad in words, `is_full` whether it has one.
+    template <typename Visit>
+    static __device__ __forceinline__ void for_each_word(size_t offset, bool is_full, Visit&& visit) {
+        const int lane = threadIdx.x % 32;
+        const unsigned full = __ballot_sync(0xffffffffu, is_full);
+        #pragma unroll
+        for (int i = 0; i < WORDS; ++i) {
+            const int word = i * 32 + lane, owner = word / WORDS;
+            const size_t at = __shfl_sync(0xffffffffu, offset, owner) + word % WORDS;
+            if (full >> owner & 1) visit(word, at);
+        }
     }
 
     __device__ __forceinline__ unsigned blend(unsigned base, unsigned color) const {
@@ -275,18 +355,25 @@ struct OverlayOut {
     __device__ __forceinline__ void operator()(size_t map, size_t image, size_t at, const float (&v)[QUAD], bool whole, int count) const {
         const unsigned char* from = crop + (image + at) * 3;
         unsigned char* to = out + (map + at) * 3;
-        unsigned bytes[QUAD * 3 / 4] = {};
+        const int lane = threadIdx.x % 32;
+        unsigned* const all = staged[0];
+        unsigned bytes[WORDS] = {};
         if (whole) {
+            __syncwarp(); // all have written what was staged before
+            for_each_word((image + at) * 3 / 4, count > 0, [&](int word, size_t place) {
+                all[word] = __ldg(reinterpret_cast<const unsigned*>(crop) + place);
+            });
+            __syncwarp(); // the crop's words are there
             #pragma unroll
-            for (int i = 0; i < QUAD * 3 / 4; ++i) bytes[i] = __ldg(reinterpret_cast<const unsigned*>(from) + i);
+            for (int i = 0; i < WORDS; ++i) bytes[i] = count ? staged[lane][i] : 0;
         } else {
             #pragma unroll
             for (int i = 0; i < QUAD * 3; ++i) if (i < count * 3) bytes[i / 4] |= (unsigned)__ldg(from + i) << (8 * (i % 4));
         }
-        unsigned blended[QUAD * 3 / 4] = {};
+        unsigned blended[WORDS] = {};
         #pragma unroll
         for (int i = 0; i < QUAD; ++i) {
-            const unsigned color = colors[entry(v[i])];
+            const unsigned color = colors[entry(v[i]) * 32];
             #pragma unroll
             for (int c = 0; c < 3; ++c) {
                 const int byte = i * 3 + c, shift = 8 * (byte % 4);
@@ -295,7 +382,11 @@ struct OverlayOut {
         }
         if (whole) {
             #pragma unroll
-            for (int i = 0; i < QUAD * 3 / 4; ++i) reinterpret_cast<unsigned*>(to)[i] = blended[i];
+            for (int i = 0; i < WORDS; ++i) staged[lane][i] = blended[i];
+            __syncwarp(); // the blended words are there
+            for_each_word((map + at) * 3 / 4, count > 0, [&](int word, size_t place) {
+                reinterpret_cast<unsigned*>(out)[place] = all[word];
+            });
         } else {
             #pragma unroll
             for (int i = 0; i < QUAD * 3; ++i) if (i < count * 3) to[i] = (unsigned char)(blended[i / 4] >> (8 * (i % 4)));
@@ -305,12 +396,19 @@ struct OverlayOut {
 
 template <typename T, int VEC, typename Out>
 __device__ __forceinline__ void cam_upsample(const T* __restrict__ x, const T* __restrict__ w, const int* __restrict__ classes,
-                                             float* __restrict__ raw, float2* __restrict__ range, Out out,
+                                             const float* __restrict__ logits, int* __restrict__ index, float* __restrict__ raw,
+                                             float2* __restrict__ range, Out out,
                                              const CamUpsampleParams& params) {
     const int cells = params.h * params.w;
     const Smem smem(cells);
     const size_t n = blockIdx.z, map = n * gridDim.y + blockIdx.y;
-    const int chosen = classes[n * params.class_stride + blockIdx.y];
+    int chosen;
+    if (logits) {
+        chosen = class_of_rank(logits + n * params.classes, params.classes, blockIdx.y, smem);
+        if (blockIdx.x == 0 && threadIdx.x == 0) index[map] = chosen;
+    } else {
+        chosen = classes[n * params.class_stride + blockIdx.y];
+    }
     out.start(params);
     const bool is_known = (unsigned)chosen < (unsigned)params.classes;
     weighted_sum<T, VEC>(x + n * cells * params.c, w + (is_known ? (size_t)chosen * params.c : 0), cells, params.c, smem);
@@ -332,29 +430,32 @@ __device__ __forceinline__ void cam_upsample(const T* __restrict__ x, const T* _
     const int y0 = blockIdx.x * rows, y1 = min(y0 + rows, params.out_h);
     const size_t pixels = (size_t)params.out_h * params.out_w;
     const bool whole = params.out_w % QUAD == 0;
-    for_each_quad(params, smem, y0, y1, [&](int y, int at_x, const float(&values)[QUAD]) {
+    if (y0 >= y1) return; // whole blocks leave
+    for_each_quad(params, smem, y0, y1, [&](int y, int at_x, const float(&values)[QUAD], bool is_inside) {
         float shown[QUAD];
         #pragma unroll
         for (int i = 0; i < QUAD; ++i) shown[i] = scale(values[i]);
-        out(map * pixels, n * pixels, (size_t)y * params.out_w + at_x, shown, whole, params.out_w - at_x);
+        const int count = is_inside ? min(params.out_w - at_x, QUAD) : 0;
+        out(map * pixels, n * pixels, (size_t)y * params.out_w + at_x, shown, whole, count);
     });
 }
 
 #define CAM_UPSAMPLE(NAME, T, VEC, OUT, OUT_T)                                                                          \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                      \
         NAME(const T* __restrict__ x, const T* __restrict__ w, const int* __restrict__ classes,                         \
-             float* __restrict__ raw, float2* __restrict__ range, OUT_T* __restrict__ shown,                            \
-             const CamUpsampleParams params) {                                                                          \
-        cam_upsample<T, VEC>(x, w, classes, raw, range, OUT{shown}, params);                                            \
+             const float* __restrict__ logits, int* __restrict__ index, float* __restrict__ raw,                        \
+             float2* __restrict__ range, OUT_T* __restrict__ shown, const CamUpsampleParams params) {                   \
+        cam_upsample<T, VEC>(x, w, classes, logits, index, raw, range, OUT{shown}, params);                             \
     }
 
 #define CAM_OVERLAY(NAME, T, VEC)                                                                                       \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                      \
         NAME(const T* __restrict__ x, const T* __restrict__ w, const int* __restrict__ classes,                         \
-             float* __restrict__ raw, float2* __restrict__ range, const unsigned char* __restrict__ crop,               \
-             const unsigned char* __restrict__ table, unsigned char* __restrict__ overlay,                              \
-             const CamUpsampleParams params) {                                                                          \
-        cam_upsample<T, VEC>(x, w, classes, raw, range, OverlayOut{overlay, crop, table, 0.f, nullptr}, params);        \
+             const float* __restrict__ logits, int* __restrict__ index, float* __restrict__ raw,                        \
+             float2* __restrict__ range, const unsigned char* __restrict__ crop, const unsigned char* __restrict__ table, \
+             unsigned char* __restrict__ overlay, const CamUpsampleParams params) {                                     \
+        const OverlayOut out{overlay, crop, table, 0.f, nullptr, nullptr};                                              \
+        cam_upsample<T, VEC>(x, w, classes, logits, index, raw, range, out, params);                                    \
     }
 
 CAM_UPSAMPLE(cam_upsample_f32_f32, float, 4, F32Out, float)

@@ -6,7 +6,7 @@
 //   the rank of a class is the number of classes before it, so that each is counted apart and none waits for another
 //   f32; one NaN or +inf among the logits makes every probability NaN, as the definition does
 //   byte floor: x once, index and probability once. x is read by all ceil(K/CLASSES) blocks of an image, from L2
-#include "elements.cuh"
+#include "ranks.cuh"
 
 struct SoftmaxTopkParams {
     int classes; // K
@@ -24,12 +24,6 @@ struct Smem {
     unsigned counts[WARPS][CLASSES];
     float partial[WARPS];
 };
-
-// Unsigned integers in the total order of the floats.
-__device__ __forceinline__ unsigned order_key(float v) {
-    const unsigned bits = __float_as_uint(v);
-    return bits ^ ((bits >> 31) ? 0xffffffffu : 0x80000000u);
-}
 
 // Largest logit and sum of exponentials, the same in every thread.
 __device__ __forceinline__ float2 softmax_terms(const float* __restrict__ x, int classes, Smem& smem) {

@@ -1,5 +1,6 @@
 //! One error for the whole library.
 
+use crate::cam::{MethodError, TargetError};
 use crate::cpu::CpuError;
 use crate::engine::DeviceError;
 use crate::input::InputError;
@@ -25,6 +26,12 @@ pub enum Error {
     /// Class names.
     #[error(transparent)]
     Label(#[from] LabelError),
+    /// Classes that are no target.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// A method that does not go with what it was asked for.
+    #[error(transparent)]
+    Method(#[from] MethodError),
     /// An image that could not be read or prepared.
     #[error(transparent)]
     Input(#[from] InputError),

@@ -185,7 +185,7 @@ fn png_crc(bytes: &[u8]) -> u32 {
 fn tiny_pictures_work() {
     let one = Picture::from_rgb("one", RgbImage::from_pixel(1, 1, Rgb([10, 20, 30])));
     let input = Recipe::default().apply(&one).unwrap();
-    assert!(input.crop.pixels().all(|pixel| pixel.0 == [10, 20, 30]));
+    assert!(input.crop().pixels().all(|pixel| pixel.0 == [10, 20, 30]));
     let e = Recipe::default().apply(&Picture::from_rgb("none", RgbImage::new(0, 5))).unwrap_err();
     assert!(matches!(e, InputError::NoPixels { w: 0, h: 5, .. }) && e.to_string().starts_with("none: "), "{e}");
 }
@@ -283,11 +283,11 @@ proptest! {
         (recipe.resize, recipe.crop) = (resize, crop);
         recipe.interpolation = if bicubic { Interpolation::Bicubic } else { Interpolation::Bilinear };
         let input = recipe.apply(&Picture::from_rgb("flat", RgbImage::from_pixel(w, h, Rgb([255, 0, 7])))).unwrap();
-        let (cw, ch) = crop.map_or(input.transform.resized, |side| (side, side));
-        prop_assert_eq!((input.w, input.h), (cw as usize, ch as usize));
+        let (cw, ch) = crop.map_or(input.transform().resized, |side| (side, side));
+        prop_assert_eq!((input.w(), input.h()), (cw as usize, ch as usize));
         // Weights sum to one: a flat picture stays flat, apart from the padding.
-        prop_assert!(input.crop.pixels().all(|pixel| pixel.0 == [255, 0, 7] || pixel.0 == [0; 3]));
-        let (x, y) = input.transform.original_to_crop((f64::from(w) / 2.0, f64::from(h) / 2.0));
+        prop_assert!(input.crop().pixels().all(|pixel| pixel.0 == [255, 0, 7] || pixel.0 == [0; 3]));
+        let (x, y) = input.transform().original_to_crop((f64::from(w) / 2.0, f64::from(h) / 2.0));
         prop_assert!((x - f64::from(cw) / 2.0).abs() < 0.501 && (y - f64::from(ch) / 2.0).abs() < 0.501, "the centre stays: {x} {y}");
     }
 }

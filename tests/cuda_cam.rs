@@ -6,9 +6,7 @@
 mod common;
 
 use camshaft::cam::{Map, Normalisation, class_activation_map};
-use camshaft::cuda::{
-    CamOutput, CamShape, CamUpsample, CamUpsampleArgs, CudaError, Element, SoftmaxTopk, SoftmaxTopkArgs, TopkShape,
-};
+use camshaft::cuda::{CamClasses, CamOutput, CamShape, CamUpsample, CamUpsampleArgs, CudaError, Element};
 use camshaft::input::CropTransform;
 use camshaft::render::{Alpha, Colormap, Scene, Style, View};
 use camshaft::tensor::Nhwc;
@@ -91,8 +89,7 @@ impl Problem {
             shape: self.shape,
             features: features.span(device),
             weights: weights.span(device),
-            classes: classes.span(device),
-            class_stride: self.class_stride,
+            classes: CamClasses::Given { classes: classes.span(device), stride: self.class_stride },
             normalisation: self.normalisation,
             raw: raw.span_mut(device),
             range: range.span_mut(device),
@@ -243,51 +240,63 @@ fn an_unknown_class_reads_nothing() {
     }
 }
 
-/// Ranks chosen on the device are read there: no copy to the host between them and the maps.
+/// Classes by falling logit, equal ones by index, as the device should choose them.
+fn ranked(logits: &[f32], k: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+    order.truncate(k);
+    order
+}
+
+/// The classes are chosen where they are used: no copy to the host between logits and maps. Few and many classes, more than a
+/// block keeps keys of, every rank of some, all logits alike, numbers that are none.
 #[test]
 fn the_likeliest_classes_are_shown_without_a_round_trip() {
     let device = Device::open();
-    let (n, classes, k, maps) = (3, 50, 5, 2);
-    let logits = integers(5, n * classes, 1 << 20);
-    let mut problem = Problem::new(shape([n, 4, 3, 16], classes, maps, (16, 24)), k, Normalisation::MinMax, Room::Guarded);
-    let ranked = (0..n).flat_map(|image| {
-        let logits = &logits[image * classes..][..classes];
-        let mut order: Vec<usize> = (0..classes).collect();
-        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
-        order.truncate(k);
-        order
-    });
-    problem.classes = ranked.map(|class| class as f32).collect();
+    let specials = [1.0, f32::NAN, f32::NEG_INFINITY, 3.0, f32::INFINITY, -0.0, 0.0, -f32::NAN, 1e-45, -1e-45];
+    for (index, (n, classes, maps, span)) in
+        [(3, 50, 2, 1 << 20), (1, 1, 1, 3), (2, 33, 33, 9), (1, 1000, 5, 80), (1, 300, 300, 0), (1, 4500, 3, 7), (1, 10, 10, -1)]
+            .into_iter()
+            .enumerate()
+    {
+        let logits = match span {
+            -1 => specials.to_vec(),
+            span => integers(5, n * classes, span).iter().map(|v| v / 8.0).collect(),
+        };
+        let room = if index % 2 == 0 { Room::Guarded } else { Room::Exact };
+        let mut problem = Problem::new(shape([n, 2, 3, 8], classes, maps, (4, 8)), maps, Normalisation::MinMax, room);
+        let of_image = |image: usize| ranked(&logits[image * classes..][..classes], maps);
+        problem.classes = (0..n).flat_map(of_image).map(|class| class as f32).collect();
+        likeliest::<f32>(&device, &problem, &logits);
+        likeliest::<f16>(&device, &problem, &logits);
+    }
+}
 
-    let logits = Buffer::<f32>::new(&device, &logits, problem.room);
-    let (mut index, mut probability) =
-        (Buffer::<i32>::output(&device, n * k, problem.room), Buffer::<f32>::output(&device, n * k, problem.room));
-    let features = Buffer::<f32>::new(&device, &problem.features, problem.room);
-    let weights = Buffer::<f32>::new(&device, &problem.weights, problem.room);
-    let mut raw = Buffer::<f32>::output(&device, problem.shape.cells(), problem.room);
-    let mut range = Buffer::<f32>::output(&device, n * maps * 2, problem.room);
-    let mut shown = Buffer::<f32>::output(&device, problem.shape.pixels(), problem.room);
-    let ranks = SoftmaxTopk::new(&device.modules).unwrap();
-    let kernel = CamUpsample::<f32>::new(&device.modules).unwrap();
-    let (index_span, probability_span) = (index.span_mut(&device), probability.span_mut(&device));
-    let shape = TopkShape { n, classes, k };
-    let args = SoftmaxTopkArgs { shape, logits: logits.span(&device), index: index_span, probability: probability_span };
-    ranks.launch(&device.stream, args).unwrap();
+fn likeliest<T: Element + Guarded>(device: &Device, problem: &Problem, logits: &[f32]) {
+    let (shape, room) = (problem.shape, problem.room);
+    let logits = Buffer::<f32>::new(device, logits, room);
+    let mut index = Buffer::<i32>::output(device, shape.n * shape.maps, room);
+    let (features, weights) =
+        (Buffer::<T>::new(device, &problem.features, room), Buffer::<T>::new(device, &problem.weights, room));
+    let mut raw = Buffer::<f32>::output(device, shape.cells(), room);
+    let mut range = Buffer::<f32>::output(device, shape.n * shape.maps * 2, room);
+    let mut shown = Buffer::<f32>::output(device, shape.pixels(), room);
     let args = CamUpsampleArgs {
-        shape: problem.shape,
-        features: features.span(&device),
-        weights: weights.span(&device),
-        classes: index.span(&device),
-        class_stride: k,
+        shape,
+        features: features.span(device),
+        weights: weights.span(device),
+        classes: CamClasses::Likeliest { logits: logits.span(device), index: index.span_mut(device) },
         normalisation: problem.normalisation,
-        raw: raw.span_mut(&device),
-        range: range.span_mut(&device),
-        output: CamOutput::F32(shown.span_mut(&device)),
+        raw: raw.span_mut(device),
+        range: range.span_mut(device),
+        output: CamOutput::F32(shown.span_mut(device)),
     };
-    kernel.launch(&device.stream, args).unwrap();
-    equal("classes", &index.values(&device), &problem.classes);
-    let want: Vec<f32> = (0..n * maps).flat_map(|at| problem.map(at / maps, at % maps).data().to_vec()).collect();
-    equal("maps", &raw.values(&device), &want);
+    CamUpsample::<T>::new(&device.modules).unwrap().launch(&device.stream, args).unwrap();
+    let what = format!("{} {shape:?}", T::NAME);
+    equal(&format!("classes, {what}"), &index.values(device), &problem.classes);
+    let want: Vec<f32> =
+        (0..shape.n * shape.maps).flat_map(|at| problem.map(at / shape.maps, at % shape.maps).data().to_vec()).collect();
+    equal(&format!("maps, {what}"), &raw.values(device), &want);
 }
 
 #[test]
@@ -306,13 +315,12 @@ fn mistakes_are_refused() {
     let classes = Buffer::<i32>::new(&device, &[0.0; 2], room);
     let (mut raw, mut range) = (Buffer::<f32>::output(&device, 8, room), Buffer::<f32>::output(&device, 4, room));
     let mut shown = Buffer::<u8>::output(&device, 127, room);
-    let mut launch = |class_stride| {
+    let mut launch = |stride| {
         let args = CamUpsampleArgs {
             shape: good,
             features: x.span(&device),
             weights: w.span(&device),
-            classes: classes.span(&device),
-            class_stride,
+            classes: CamClasses::Given { classes: classes.span(&device), stride },
             normalisation: Normalisation::MinMax,
             raw: raw.span_mut(&device),
             range: range.span_mut(&device),

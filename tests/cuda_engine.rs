@@ -136,9 +136,15 @@ mod program {
         let output = camshaft(&["info", "--device", "cuda", "--plan"]);
         let stdout = text(&output.stdout);
         assert!(output.status.success(), "{}", text(&output.stderr));
-        for part in
-            ["cuda:0 (", ", f16)", "MiB parameters", "conv2d_implicit_gemm_f16_nhwc", "softmax_topk_f32", "cam_upsample_f16"]
-        {
+        for part in [
+            "cuda:0 (",
+            ", f16)",
+            "MiB parameters",
+            "conv2d_implicit_gemm_f16_nhwc",
+            "avgpool, fc",
+            "linear_f16",
+            "cam_upsample_f16",
+        ] {
             assert!(stdout.contains(part), "`{part}` is not in\n{stdout}");
         }
         let single = text(&camshaft(&["info", "--device", "cuda:0", "--precision", "f32", "--plan"]).stdout);

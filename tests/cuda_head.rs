@@ -7,8 +7,8 @@ mod common;
 
 use camshaft::cpu::reference;
 use camshaft::cuda::{
-    CudaError, Element, GlobalAvgPool, GlobalAvgPoolArgs, Linear, LinearArgs, LinearShape, MaxPool2d, MaxPool2dArgs, SoftmaxTopk,
-    SoftmaxTopkArgs, TopkShape,
+    CudaError, Element, GlobalAvgPool, GlobalAvgPoolArgs, Linear, LinearArgs, LinearInput, LinearShape, MaxPool2d, MaxPool2dArgs,
+    SoftmaxTopk, SoftmaxTopkArgs, TopkShape,
 };
 use camshaft::network::Window;
 use camshaft::tensor::Nhwc;
@@ -77,24 +77,85 @@ fn global_avg_pool_of<T: Element + Guarded>(device: &Device, room: Room, shape: 
 #[test]
 fn linear() {
     let device = Device::open();
-    // Batches below, at and above the tile's images; residues in K; C of one read and of many.
-    let cases = [(1, 512, 1000), (2, 8, 1), (3, 2048, 37), (4, 72, 33), (7, 512, 10), (8, 264, 32), (9, 8, 5), (17, 136, 41)];
+    // Batches below, at and above the tile's images; residues in K; C of one read, of many, of more than a block's threads.
+    let cases = [(1, 512, 1000), (2, 8, 1), (3, 2048, 37), (4, 72, 33), (17, 512, 10), (18, 264, 300), (33, 8, 5), (19, 136, 41)];
     for (index, (n, c, k)) in cases.into_iter().enumerate() {
-        let shape = LinearShape { n, c, k };
+        let shape = LinearShape { n, positions: 1, c, k };
         let (x, w, bias) = (integers(1, n * c, 9), integers(2, k * c, 9), integers(3, k, 99));
         let want = reference::linear(&x, &w, &bias);
-        linear_of::<f32>(&device, ROOMS[index % 2], shape, [&x, &w, &bias], &want);
-        linear_of::<f16>(&device, ROOMS[index % 2], shape, [&x, &w, &bias], &want);
+        linear_of_means::<f32>(&device, ROOMS[index % 2], shape, [&x, &w, &bias], &want);
+        linear_of_means::<f16>(&device, ROOMS[index % 2], shape, [&x, &w, &bias], &want);
     }
 }
 
-fn linear_of<T: Element + Guarded>(device: &Device, room: Room, shape: LinearShape, [x, w, bias]: [&[f32]; 3], want: &[f32]) {
+fn linear_of_means<T: Element + Guarded>(
+    device: &Device,
+    room: Room,
+    shape: LinearShape,
+    [x, w, bias]: [&[f32]; 3],
+    want: &[f32],
+) {
     let kernel = Linear::<T>::new(&device.modules).unwrap();
     let (x, w) = (Buffer::<f32>::new(device, x, room), Buffer::<T>::new(device, w, room));
     let (bias, mut y) = (Buffer::<f32>::new(device, bias, room), Buffer::<f32>::output(device, want.len(), room));
-    let (x, w, bias) = (x.span(device), w.span(device), bias.span(device));
-    kernel.launch(&device.stream, LinearArgs { shape, x, w, bias, y: y.span_mut(device) }).unwrap();
+    let (input, w, bias) = (LinearInput::Means(x.span(device)), w.span(device), bias.span(device));
+    kernel.launch(&device.stream, LinearArgs { shape, input, w, bias, y: y.span_mut(device) }).unwrap();
     equal(&format!("linear {} {shape:?}", T::NAME), &y.values(device), want);
+}
+
+/// The mean and the linear layer in one launch: features whose means are whole numbers.
+#[test]
+fn linear_of_the_mean() {
+    let device = Device::open();
+    // ResNet's; one position; fewer positions than threads share them; a residue of images, classes and channels.
+    let cases = [
+        (1, 49, 512, 1000),
+        (2, 1, 8, 3),
+        (3, 6, 2048, 37),
+        (1, 130, 72, 33),
+        (17, 49, 512, 10),
+        (18, 15, 264, 300),
+        (21, 4, 8, 5),
+    ];
+    for (index, (n, positions, c, k)) in cases.into_iter().enumerate() {
+        let shape = LinearShape { n, positions, c, k };
+        let (means, w, bias) = (integers(1, n * c, 9), integers(2, k * c, 9), integers(3, k, 99));
+        let mut x = integers(4, n * positions * c, 50);
+        for (image, means) in x.chunks_exact_mut(positions * c).zip(means.chunks_exact(c)) {
+            for (channel, mean) in means.iter().enumerate() {
+                // Around the mean, in pairs; an odd one is the mean itself.
+                for position in 0..positions {
+                    image[position * c + channel] = match position ^ 1 {
+                        partner if partner >= positions => *mean,
+                        partner if partner > position => mean + image[position * c + channel],
+                        partner => 2.0 * mean - image[partner * c + channel],
+                    };
+                }
+            }
+        }
+        let want = reference::linear(&means, &w, &bias);
+        linear_of_features::<f32>(&device, ROOMS[index % 2], shape, [&x, &w, &bias], [&means, &want]);
+        linear_of_features::<f16>(&device, ROOMS[index % 2], shape, [&x, &w, &bias], [&means, &want]);
+    }
+}
+
+fn linear_of_features<T: Element + Guarded>(
+    device: &Device,
+    room: Room,
+    shape: LinearShape,
+    [x, w, bias]: [&[f32]; 3],
+    [means, want]: [&[f32]; 2],
+) {
+    let kernel = Linear::<T>::new(&device.modules).unwrap();
+    let (x, w) = (Buffer::<T>::new(device, x, room), Buffer::<T>::new(device, w, room));
+    let (bias, mut y) = (Buffer::<f32>::new(device, bias, room), Buffer::<f32>::output(device, want.len(), room));
+    let mut mean = Buffer::<f32>::output(device, means.len(), room);
+    let input = LinearInput::Features { x: x.span(device), mean: mean.span_mut(device) };
+    let (w, bias) = (w.span(device), bias.span(device));
+    kernel.launch(&device.stream, LinearArgs { shape, input, w, bias, y: y.span_mut(device) }).unwrap();
+    let what = format!("{} {shape:?}", T::NAME);
+    equal(&format!("mean, {what}"), &mean.values(device), means);
+    equal(&format!("linear, {what}"), &y.values(device), want);
 }
 
 /// Classes and probabilities of the first `k`, for each image.
@@ -179,7 +240,9 @@ fn mistakes_are_refused() {
     assert!(mean.can_run([1, 2, 2, 6]).unwrap_err().to_string().contains("multiple of 4"));
     assert!(GlobalAvgPool::<f16>::new(&device.modules).unwrap().can_run([1, 2, 2, 4]).unwrap_err().to_string().contains("of 8"));
     let linear = Linear::<f32>::new(&device.modules).unwrap();
-    assert!(linear.can_run(&LinearShape { n: 1, c: 8, k: 0 }).unwrap_err().to_string().contains("empty"));
+    assert!(linear.can_run(&LinearShape { n: 1, positions: 1, c: 8, k: 0 }).unwrap_err().to_string().contains("empty"));
+    let many = LinearShape { n: 1, positions: 1, c: 1 << 14, k: 1 };
+    assert!(linear.can_run(&many).unwrap_err().to_string().contains("shared memory"));
     let ranks = SoftmaxTopk::new(&device.modules).unwrap();
     assert!(ranks.can_run(&TopkShape { n: 1, classes: 4, k: 5 }).unwrap_err().to_string().contains("5 of 4"));
     assert!(ranks.can_run(&TopkShape { n: 70_000, classes: 4, k: 1 }).unwrap_err().to_string().contains("65535"));

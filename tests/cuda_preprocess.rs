@@ -34,8 +34,8 @@ fn check<T: Element + Guarded>(device: &Device, room: Room, recipe: &Recipe, pic
     let bytes: Vec<f32> = rows.flat_map(|row| row.iter().map(|&v| v.into()).chain(vec![255.0; extra])).collect();
     let source = Buffer::<u8>::new(device, &bytes, room);
     let mut between = Buffer::<u8>::output(device, tables.between_bytes(), room);
-    let mut crop = Buffer::<u8>::output(device, want.crop.as_raw().len(), room);
-    let mut y = Buffer::<T>::output(device, want.w * want.h * channels, room);
+    let mut crop = Buffer::<u8>::output(device, want.crop().as_raw().len(), room);
+    let mut y = Buffer::<T>::output(device, want.w() * want.h() * channels, room);
     let args = PreprocessArgs {
         picture: source.span(device),
         pitch,
@@ -46,9 +46,10 @@ fn check<T: Element + Guarded>(device: &Device, room: Room, recipe: &Recipe, pic
     };
     Preprocess::<T>::new(&device.modules, channels).unwrap().launch(&device.stream, args).unwrap();
 
-    let bytes: Vec<f32> = want.crop.as_raw().iter().map(|&v| v.into()).collect();
+    let bytes: Vec<f32> = want.crop().as_raw().iter().map(|&v| v.into()).collect();
     equal(&format!("bytes, {what}"), &crop.values(device), &bytes);
-    let padded = want.tensor.as_chunks::<3>().0.iter().flat_map(|pixel| {
+    let tensor = want.tensor();
+    let padded = tensor.as_chunks::<3>().0.iter().flat_map(|pixel| {
         let zeros = vec![0.0; channels - 3];
         pixel.iter().map(|&v| T::from_f32(v).to_f32()).chain(zeros).collect::<Vec<_>>()
     });

@@ -46,7 +46,7 @@ fn maps_point_at_the_objects_and_the_top_class_is_right() {
         let mask = image::open(folder().join(&scene.mask)).unwrap().into_luma8();
         assert_eq!(mask.dimensions(), (FIELD, FIELD));
         let explanation = engine.explain(&[picture], &Request::classes(&scene.classes)).unwrap().remove(0);
-        assert_eq!(explanation.transform.crop, (FIELD, FIELD));
+        assert_eq!(explanation.input.transform().crop, (FIELD, FIELD));
         if let [only] = &scene.classes[..] {
             single += 1;
             named += usize::from(explanation.predictions[0].label == *only);
@@ -111,6 +111,6 @@ fn batches_of_mixed_sizes_keep_their_order() {
         let alone = engine.explain(&[open(name)], &Request::top(1)).unwrap().remove(0);
         assert_eq!(alone.predictions[0].class, explanation.predictions[0].class, "{name}");
         assert!((alone.predictions[0].logit - explanation.predictions[0].logit).abs() < 1e-4, "{name}");
-        assert_eq!(alone.transform, explanation.transform, "{name}");
+        assert_eq!(alone.input.transform(), explanation.input.transform(), "{name}");
     }
 }

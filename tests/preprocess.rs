@@ -69,11 +69,11 @@ fn recipes_have_torchvisions_sizes_and_bytes() {
         (recipe.resize, recipe.crop) = (side(&row[2]), side(&row[3]));
         recipe.interpolation = row[4].parse().unwrap();
         let input = recipe.apply(&Picture::from_rgb("noise", picture(w, h, "noise"))).unwrap();
-        let transform = input.transform;
+        let transform = input.transform();
         assert_eq!((transform.original, transform.resized, transform.crop), ((w, h), (rw, rh), (cw, ch)), "{row:?}");
-        assert_eq!((input.crop.width(), input.crop.height(), input.w, input.h), (cw, ch, cw as usize, ch as usize));
-        assert_eq!(input.tensor.len(), input.w * input.h * 3);
-        assert_eq!(digest(input.crop.as_raw()), row[9], "{row:?}");
+        assert_eq!((input.crop().width(), input.crop().height(), input.w(), input.h()), (cw, ch, cw as usize, ch as usize));
+        assert_eq!(input.tensor().len(), input.w() * input.h() * 3);
+        assert_eq!(digest(input.crop().as_raw()), row[9], "{row:?}");
     }
 }
 
@@ -91,8 +91,8 @@ fn the_transform_tells_where_the_crop_lies() {
         }
         let whole = resize("noise", &noise, (rw, rh), recipe.interpolation).unwrap();
         let input = recipe.apply(&Picture::from_rgb("noise", noise)).unwrap();
-        let (left, top) = input.transform.offset;
-        for (x, y, pixel) in input.crop.enumerate_pixels() {
+        let (left, top) = input.transform().offset;
+        for (x, y, pixel) in input.crop().enumerate_pixels() {
             let at = (x.checked_add_signed(left), y.checked_add_signed(top));
             let want = match at {
                 (Some(x), Some(y)) => whole.get_pixel_checked(x, y).copied(),
@@ -112,7 +112,7 @@ fn crop_offsets_round_half_to_even() {
         [(10, 0), (11, 0), (12, 1), (13, 2), (14, 2), (15, 2), (16, 3), (17, 4), (19, 4), (9, 0), (8, -1), (7, -1), (1, -4)]
     {
         let input = recipe.apply(&Picture::from_rgb("x", picture(w, 10, "noise"))).unwrap();
-        assert_eq!(input.transform.offset, (offset, 0), "width {w}");
+        assert_eq!(input.transform().offset, (offset, 0), "width {w}");
     }
 }
 
@@ -127,7 +127,7 @@ fn the_tensor_is_torchvisions_bit_for_bit() {
     let mut recipe = Recipe::default();
     (recipe.resize, recipe.crop) = (None, None);
     let input = recipe.apply(&Picture::from_rgb("bytes", rgb)).unwrap();
-    let got: Vec<u32> = input.tensor.iter().map(|v| v.to_bits()).collect();
+    let got: Vec<u32> = input.tensor().iter().map(|v| v.to_bits()).collect();
     assert_eq!(got, want);
 }
 
@@ -136,11 +136,11 @@ fn the_tensor_is_torchvisions_bit_for_bit() {
 fn a_thin_picture_needs_little_memory() {
     let thin = Picture::from_rgb("thin", picture(1, 5000, "noise"));
     let input = Recipe::default().apply(&thin).unwrap();
-    assert_eq!(input.transform.resized, (256, 1_280_000));
-    assert_eq!(input.transform.offset, (16, 639_888));
+    assert_eq!(input.transform().resized, (256, 1_280_000));
+    assert_eq!(input.transform().offset, (16, 639_888));
     // The middle 224 of 1,280,000 rows lie within one source pixel of row 2500's edge.
     let middle: Vec<u8> = [2499, 2500].iter().flat_map(|&y| thin.rgb.get_pixel(0, y).0).collect();
-    for (x, y, pixel) in input.crop.enumerate_pixels() {
+    for (x, y, pixel) in input.crop().enumerate_pixels() {
         for c in 0..3 {
             let (low, high) = (middle[c].min(middle[c + 3]), middle[c].max(middle[c + 3]));
             assert!((low..=high).contains(&pixel.0[c]), "{x},{y}");

@@ -17,9 +17,9 @@ pub fn check(name: &str, data: &[u8]) {
     assert_eq!(picture.name, name);
     match Recipe::default().apply(&picture) {
         Ok(input) => {
-            assert_eq!((input.h, input.w, input.tensor.len()), (224, 224, 224 * 224 * 3));
-            assert_eq!(input.transform.original, (w, h));
-            assert!(input.tensor.iter().all(|v| v.abs() < 3.0));
+            assert_eq!((input.h(), input.w(), input.tensor().len()), (224, 224, 224 * 224 * 3));
+            assert_eq!(input.transform().original, (w, h));
+            assert!(input.tensor().iter().all(|v| v.abs() < 3.0));
         }
         // too long and thin
         Err(error @ InputError::Resized { .. }) => check_error(name, &error),

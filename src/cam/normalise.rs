@@ -8,7 +8,7 @@ use super::{Map, MapError, MapStats};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Normalisation {
-    /// `(v - min) / (max - min)`; a constant map becomes zeros. Negative evidence shows as the low end.
+    /// `(v - min) / (max - min)`; a constant map becomes zeros, also one that is constant but for rounding. Negative evidence shows as the low end.
     #[default]
     MinMax,
     /// Negative values become 0 first, then as `MinMax`. A map without positive values becomes zeros.
@@ -37,10 +37,22 @@ impl Normalisation {
         let relu = self == Self::ReluMinMax;
         let clip = |v: f32| if relu && v < 0.0 { 0.0 } else { f64::from(v) };
         match self {
-            Self::MinMax | Self::ReluMinMax => Scale { relu, low: clip(stats.min), span: clip(stats.max) - clip(stats.min) },
+            Self::MinMax | Self::ReluMinMax => {
+                let (low, high) = (clip(stats.min), clip(stats.max));
+                let span = high - low;
+                Scale { relu, low, span: if span <= noise(low.abs().max(high.abs())) { 0.0 } else { span } }
+            }
             Self::None => Scale { relu, low: 0.0, span: 1.0 },
         }
     }
+}
+
+/// The range that up-sampling alone may give a constant map of this magnitude: two mixes, each rounded four times, move a value by
+/// six units in the last place at most, up or down; 16 are allowed. A range like that is not stretched over the whole colormap.
+fn noise(magnitude: f64) -> f64 {
+    const UNITS: f64 = 16.0 / (1 << 23) as f64;
+    let exponent = ((magnitude as f32).to_bits() >> 23) as i32 - 127;
+    if magnitude == 0.0 { 0.0 } else { UNITS * 2f64.powi(exponent) }
 }
 
 /// A normalisation fitted to one map. f64, so that no finite f32 range overflows.

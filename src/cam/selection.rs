@@ -1,10 +1,105 @@
 //! Which maps are computed.
 
-/// The classes whose maps are computed from a forward pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use super::{Evidence, Library, Map, Method, Score, Target};
+
+/// The maps that are computed from a forward pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Selection<'a> {
-    /// Of each image, those with the largest logits, best first, equal ones by index; all classes if there are fewer.
+    /// Class activation maps, for each image those of the largest logits, best first, equal ones by index; all classes if there
+    /// are fewer.
     Top(usize),
-    /// These, of every image, in this order.
+    /// Class activation maps of these classes, for every image, in this order.
     Classes(&'a [usize]),
+    /// Maps of any method and target.
+    Asked(&'a Asked),
+}
+
+/// Maps of every target by every method: those of the first target first, in the order of the methods.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// What is explained.
+    pub targets: Targets,
+    /// By which methods. Each must serve every target, see [`Method::serves`].
+    pub methods: Vec<Method>,
+    /// Whose formulas; the papers' if nobody's.
+    pub library: Option<Library>,
+}
+
+/// What is explained of each image.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Targets {
+    /// The classes with the largest logits, as [`Selection::Top`], by this score.
+    Top(usize, Score),
+    /// These, of every image.
+    Given(Vec<Target>),
+}
+
+impl Targets {
+    /// The targets of an image with these logits.
+    pub fn of(&self, logits: &[f32]) -> Vec<Target> {
+        match self {
+            Self::Given(targets) => targets.clone(),
+            Self::Top(k, score) => {
+                ranking(logits).into_iter().take(*k).map(|class| Target::of_class(class).with_score(*score)).collect()
+            }
+        }
+    }
+
+    /// The largest class named, if any is.
+    pub(crate) fn largest_class(&self) -> Option<usize> {
+        match self {
+            Self::Given(targets) => targets.iter().flat_map(Target::terms).map(|term| term.class).max(),
+            Self::Top(..) => None,
+        }
+    }
+}
+
+impl Asked {
+    /// Whether nothing but class activation maps by the paper is asked for, apart from the targets.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.methods == [Method::Cam] && self.library.is_none()
+    }
+
+    /// The classes, if every target is one class's logit.
+    pub(crate) fn plain_classes(&self) -> Option<Vec<usize>> {
+        let Targets::Given(targets) = &self.targets else { return None };
+        let class = |target: &Target| target.class().filter(|_| target.score() == Score::Logit);
+        targets.iter().map(class).collect()
+    }
+}
+
+impl Selection<'_> {
+    /// The largest class that is named, if any is: a network has to have it.
+    pub(crate) fn largest_class(&self) -> Option<usize> {
+        match self {
+            Self::Top(_) => None,
+            Self::Classes(classes) => classes.iter().copied().max(),
+            Self::Asked(asked) => asked.targets.largest_class(),
+        }
+    }
+
+    /// The selected maps of an image, each with the (first) class that it is about.
+    pub(crate) fn maps(&self, evidence: &Evidence<'_>) -> Vec<(usize, Map)> {
+        let class_map = |class| (class, evidence.class_activation_map(class));
+        match self {
+            Self::Top(k) => ranking(evidence.logits()).into_iter().take(*k).map(class_map).collect(),
+            Self::Classes(classes) => classes.iter().copied().map(class_map).collect(),
+            Self::Asked(asked) => {
+                let targets = asked.targets.of(evidence.logits());
+                let of_target = |target: &Target| {
+                    let class = target.terms()[0].class;
+                    let map = |&method| (class, evidence.map(method, target, asked.library));
+                    asked.methods.iter().map(map).collect::<Vec<_>>()
+                };
+                targets.iter().flat_map(of_target).collect()
+            }
+        }
+    }
+}
+
+/// Classes by falling logit, equal ones by index.
+pub(crate) fn ranking(logits: &[f32]) -> Vec<usize> {
+    let mut classes: Vec<usize> = (0..logits.len()).collect();
+    classes.sort_by(|&a, &b| logits[b].total_cmp(&logits[a])); // stable: equal ones stay in class order
+    classes
 }

@@ -50,7 +50,7 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
         let result = outcome.and_then(|Explained { photo, explanation }| {
             Job { args, save: &save, style, names: &names, index, photo, explanation: &explanation }
                 .write()
-                .map(|results| Outcome::Ok { transform: explanation.transform, results })
+                .map(|results| Outcome::Ok { transform: *explanation.input.transform(), results })
                 .map_err(|message| format!("{file}: {message}"))
         });
         let fault = result.as_ref().err().cloned();
@@ -94,10 +94,10 @@ struct Job<'a> {
 impl Job<'_> {
     /// Writes all classes of the picture, on all threads; what was written stays if one fails.
     fn write(&self) -> Result<Vec<ClassEntry>, String> {
-        let Explanation { crop, transform, .. } = self.explanation;
+        let input = &self.explanation.input;
         let scene = match &self.photo {
-            Some(photo) => Scene::new(self.args.view, &photo.rgb, crop, transform),
-            None => Scene::of_crop(crop, transform),
+            Some(photo) => Scene::new(self.args.view, &photo.rgb, input.crop(), input.transform()),
+            None => Scene::of_crop(input.crop(), input.transform()),
         };
         let scene = scene.map_err(|error| error.to_string())?;
         let entries =
@@ -118,8 +118,8 @@ impl Job<'_> {
                 Artifact::Heatmap => write_png(&path, &scene.heatmap(&class.map, &self.style)?, force)?,
                 Artifact::Cam => write_npy(&path, &class.map, force)?,
                 Artifact::CamFull => {
-                    let (w, h) = self.explanation.transform.crop;
-                    write_npy(&path, &class.map.upsample(h as usize, w as usize), force)?;
+                    let (h, w) = (self.explanation.input.h(), self.explanation.input.w());
+                    write_npy(&path, &class.map.upsample(h, w), force)?;
                 }
                 kind => anyhow::bail!("cannot write {}", kind.suffix()),
             }

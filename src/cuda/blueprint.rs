@@ -5,7 +5,7 @@ use half::f16;
 use super::arena::{Layout, Region};
 use super::operators::Operators;
 use super::real::{Convolutions, Real};
-use super::{CamShape, CudaError, LinearShape, Norm, TopkShape};
+use super::{CamShape, CudaError, Linear, LinearShape, Norm, TopkShape};
 use crate::cam::{Enlarge, Levels, Selection};
 use crate::network::{Conv2dShape, Layer, LayerShape, Network, Op, PlannedStep, Slots, Value};
 
@@ -27,6 +27,8 @@ pub(super) enum Maps {
     Top(usize),
     /// Those of as many given classes.
     Classes(usize),
+    /// None here: the host computes them from the features.
+    Host,
 }
 
 impl Maps {
@@ -35,13 +37,16 @@ impl Maps {
         match selection {
             Selection::Top(k) => Self::Top(k.min(classes)),
             Selection::Classes(given) => Self::Classes(given.len()),
+            Selection::Asked(_) => Self::Host,
         }
     }
 
     /// Maps of each image.
     pub(super) fn count(self) -> usize {
-        let (Self::Top(count) | Self::Classes(count)) = self;
-        count
+        match self {
+            Self::Top(count) | Self::Classes(count) => count,
+            Self::Host => 0,
+        }
     }
 }
 
@@ -52,9 +57,9 @@ pub(super) enum Step {
     Layer(usize),
     /// The batch norm of an unfolded convolution, with the residual sum and the ReLU.
     Norm(usize),
-    /// The best classes.
+    /// The best classes, where the host sums their maps.
     Rank,
-    /// The class activation maps.
+    /// The best classes, where the device chooses, and the class activation maps.
     Cam,
 }
 
@@ -74,7 +79,9 @@ pub(super) struct Blueprint {
     pub classes: Region,
     /// The maps' shape; `None` if there are none, or the device has no room for them in shared memory, so that the host sums.
     pub cam: Option<CamShape>,
-    /// `[N, maps]` each, where the device chooses.
+    /// Whether the linear layer takes the mean over the feature map.
+    pub pools: bool,
+    /// `[N, maps]`, where the device chooses; the probabilities only where it computes no maps.
     pub index: Region,
     pub probability: Region,
     /// `[N, maps, h, w]`, the same normalised, and `[N, maps, 2]`.
@@ -101,6 +108,7 @@ impl Blueprint {
         let shapes = network.shapes(n, h, w)?;
         let convs = convolutions::<T>(network, &shapes, key)?;
         let mut plan = Steps { steps: Vec::new(), names: Vec::new() };
+        let mut pooled: Option<[usize; 4]> = None; // what the linear layer takes the mean of
         for (index, layer) in network.layers().iter().enumerate() {
             let input = match layer.input {
                 Value::Image => [n, h, w, T::IMAGE_CHANNELS],
@@ -113,15 +121,27 @@ impl Blueprint {
                     format!("maxpool2d_{}_nhwc", T::NAME)
                 }
                 (Op::Linear { c, k }, _) => {
-                    operators.linear.can_run(&LinearShape { n, c: *c, k: *k })?;
+                    let positions = pooled.map_or(1, |[_, h, w, _]| h * w);
+                    operators.linear.can_run(&LinearShape { n, positions, c: *c, k: *k })?;
                     format!("linear_{}", T::NAME)
+                }
+                // The layer after it takes the mean.
+                _ if Linear::<T>::pools(input[1] * input[2]) => {
+                    pooled = Some(input);
+                    continue;
                 }
                 _ => {
                     operators.avg_pool.can_run(input)?;
                     format!("global_avg_pool_{}_nhwc", T::NAME)
                 }
             };
-            plan.push(Step::Layer(index), layer.name.clone(), kernel);
+            let name = match (&layer.op, layer.input) {
+                (Op::Linear { .. }, Value::Layer(mean)) if pooled.is_some() => {
+                    format!("{}, {}", network.layers()[mean].name, layer.name)
+                }
+                _ => layer.name.clone(),
+            };
+            plan.push(Step::Layer(index), name, kernel);
             if let (Op::Conv2d { batch_norm, k, .. }, Norm::Unfolded) = (&layer.op, norm) {
                 operators.batch_norm.can_run(shapes[index].output.iter().product(), *k)?;
                 plan.push(Step::Norm(index), batch_norm.clone(), format!("batch_norm_{}_nhwc", T::NAME));
@@ -131,14 +151,14 @@ impl Blueprint {
         let count = key.maps.count();
         let [_, map_h, map_w, channels] = shapes[network.features()].output;
         let classes = network.architecture().classes();
-        if let Maps::Top(k @ 1..) = key.maps {
-            operators.top.can_run(&TopkShape { n, classes, k })?;
-            plan.push(Step::Rank, "top-k".to_owned(), "softmax_topk_f32".to_owned());
-        }
         // The kernel always enlarges; where nobody asks, to the size that the maps have.
         let (out_h, out_w) = key.enlarge.map_or((map_h, map_w), |enlarge| (enlarge.h, enlarge.w));
         let cam = CamShape { n, h: map_h, w: map_w, c: channels, classes, maps: count, out_h, out_w };
         let cam = (count > 0 && operators.cam.can_run(&cam).is_ok()).then_some(cam);
+        if let (Maps::Top(k @ 1..), None) = (key.maps, cam) {
+            operators.top.can_run(&TopkShape { n, classes, k })?;
+            plan.push(Step::Rank, "top-k".to_owned(), "softmax_topk_f32".to_owned());
+        }
         if cam.is_some() {
             let levels = match key.enlarge.map(|enlarge| enlarge.levels) {
                 None | Some(Levels::F32) => "f32",
@@ -155,7 +175,7 @@ impl Blueprint {
         let ranked = if let Maps::Top(k) = key.maps { n * k } else { 0 };
         let cells = cam.map_or(0, |cam| cam.cells());
         let class_region = layout.place::<i32>(given);
-        let probability = layout.place::<f32>(ranked);
+        let probability = layout.place::<f32>(if cam.is_none() { ranked } else { 0 });
         let pixels = cam.map_or(0, |cam| cam.pixels());
         let range = layout.place::<f32>(if cam.is_some() { n * count * 2 } else { 0 });
         layers[last] = layout.place::<f32>(n * classes);
@@ -179,6 +199,7 @@ impl Blueprint {
             layers,
             classes: class_region,
             cam,
+            pools: pooled.is_some(),
             index,
             probability,
             raw,

@@ -10,8 +10,12 @@ use crate::cam::Normalisation;
 
 const KERNEL: &str = "cam_upsample";
 
-/// Shared memory that the kernel declares itself: a pair of floats per warp, and the overlay's 256 colours.
-const STATIC_SHARED: u32 = CAM_UPSAMPLE_WARPS * 8 + 256 * 4;
+/// Shared memory that the kernel declares itself: for each warp the range, counts and the last place, and for the overlay a
+/// quad of each thread and 256 colours for each lane.
+const STATIC_SHARED: u32 = CAM_UPSAMPLE_WARPS * (8 + 2 * 4 + 8 + 32 * 3 * 4) + 256 * 32 * 4;
+
+/// Logits whose order the kernel keeps in shared memory.
+const HELD_KEYS: usize = 4096;
 
 /// Fewest rows that are worth a block of their own: it computes the whole map again.
 const ROWS_PER_SLICE: usize = 16;
@@ -81,6 +85,24 @@ impl CamShape {
     }
 }
 
+/// Whose maps are computed.
+pub enum CamClasses<'a> {
+    /// Classes on the device. The map of a class that the network does not have is NaN.
+    Given {
+        /// The first `maps` of each row.
+        classes: Span<'a, i32>,
+        /// From one image's classes to the next one's; 0 where all images share one row.
+        stride: usize,
+    },
+    /// The likeliest of each image, which the kernel chooses: by falling logit, equal ones by index, a NaN first.
+    Likeliest {
+        /// `[N, classes]`.
+        logits: Span<'a, f32>,
+        /// `[N, maps]`: where it writes which they are.
+        index: SpanMut<'a, i32>,
+    },
+}
+
 /// What becomes of the enlarged maps, `[N, maps, out_h, out_w]`; every span is 16-byte aligned.
 pub enum CamOutput<'a> {
     /// Values.
@@ -110,11 +132,8 @@ pub struct CamUpsampleArgs<'a, T> {
     pub features: Span<'a, T>,
     /// `fc.weight`, `[classes, C]`, 16-byte aligned.
     pub weights: Span<'a, T>,
-    /// Classes on the device: the first `maps` of each row of `class_stride`. Ranks as [`super::SoftmaxTopk`] leaves them may be
-    /// passed on as they are. The map of a class that the network does not have is NaN.
-    pub classes: Span<'a, i32>,
-    /// From one image's classes to the next one's; 0 where all images share the first `maps`.
-    pub class_stride: usize,
+    /// Which maps.
+    pub classes: CamClasses<'a>,
     /// From values to `0..=1`.
     pub normalisation: Normalisation,
     /// The maps themselves, `[N, maps, h, w]`.
@@ -188,14 +207,27 @@ impl<T: Element> CamUpsample<T> {
         let shape = &args.shape;
         self.can_run(shape)?;
         let CamShape { n, h, w, c, classes, maps, out_h, out_w } = *shape;
-        let class_rows = if args.class_stride == 0 { maps } else { n * args.class_stride };
-        if args.class_stride != 0 && args.class_stride < maps {
-            let reason = format!("{maps} maps of each image, but {} classes", args.class_stride);
-            return Err(Unsupported { kernel: KERNEL, reason }.into());
-        }
+        let (given, class_stride, logits, index) = match &args.classes {
+            CamClasses::Given { classes: given, stride } => {
+                if (1..maps).contains(stride) {
+                    let reason = format!("{maps} maps of each image, but {stride} classes");
+                    return Err(Unsupported { kernel: KERNEL, reason }.into());
+                }
+                given.check(KERNEL, "classes", if *stride == 0 { maps } else { n * stride }, 4)?;
+                (given.address, *stride, 0, 0)
+            }
+            CamClasses::Likeliest { logits, index } => {
+                if maps > classes {
+                    let reason = format!("{maps} maps of each image, but {classes} classes");
+                    return Err(Unsupported { kernel: KERNEL, reason }.into());
+                }
+                logits.check(KERNEL, "logits", n * classes, 4)?;
+                index.check(KERNEL, "index", n * maps, 4)?;
+                (0, 0, logits.address, index.address)
+            }
+        };
         args.features.check(KERNEL, "features", n * h * w * c, 16)?;
         args.weights.check(KERNEL, "weights", classes * c, 16)?;
-        args.classes.check(KERNEL, "classes", class_rows, 4)?;
         args.raw.check(KERNEL, "raw", shape.cells(), 4)?;
         args.range.check(KERNEL, "range", n * maps * 2, 8)?;
         let mut params = Params {
@@ -205,7 +237,7 @@ impl<T: Element> CamUpsample<T> {
             out_h: out_h as i32,
             out_w: out_w as i32,
             classes: classes as i32,
-            class_stride: args.class_stride as i32,
+            class_stride: class_stride as i32,
             normalisation: match args.normalisation {
                 Normalisation::None => 0,
                 Normalisation::MinMax => 1,
@@ -228,31 +260,33 @@ impl<T: Element> CamUpsample<T> {
             }
             CamOutput::Overlay { crop, colormap, alpha, picture } => {
                 crop.check(KERNEL, "crop", n * out_h * out_w * 3, 16)?;
-                colormap.check(KERNEL, "colormap", 256 * 3, 1)?;
+                colormap.check(KERNEL, "colormap", 256 * 3, 4)?;
                 picture.check(KERNEL, "picture", shape.pixels() * 3, 16)?;
                 params.alpha = *alpha;
                 (&self.overlay, Some((crop.address, colormap.address)), picture.address)
             }
         };
         let mut call = stream.launch_builder(function);
-        call.arg(&args.features.address).arg(&args.weights.address).arg(&args.classes.address);
+        call.arg(&args.features.address).arg(&args.weights.address).arg(&given);
+        call.arg(&logits).arg(&index);
         call.arg(&args.raw.address).arg(&args.range.address);
         if let Some((crop, colormap)) = &crop {
             call.arg(crop).arg(colormap);
         }
         call.arg(&shown).arg(&params);
         // SAFETY: order and types match the entries in kernels/cam_upsample.cu, lengths and alignment were checked above, the
-        // kernel reads no weights of a class that is not there, and it writes only `raw`, `range` and the output, borrowed
-        // mutably.
+        // kernel reads no weights of a class that is not there, and it writes only `index`, `raw`, `range` and the output,
+        // borrowed mutably.
         #[allow(unsafe_code)]
         unsafe { call.launch(self.config(shape)) }.map_err(|source| CudaError::Launch { kernel: KERNEL, source })?;
         Ok(())
     }
 }
 
-/// The map, and in one place the class's weights and then the taps of all rows.
+/// The map, and in one place the order of the logits, then the class's weights, then the taps of all rows.
 fn shared_bytes(shape: &CamShape) -> usize {
-    16 * (shape.h * shape.w).div_ceil(4) + (4 * shape.c).max(8 * shape.out_h)
+    let keys = shape.classes.min(HELD_KEYS);
+    16 * (shape.h * shape.w).div_ceil(4) + (4 * shape.c).max(8 * shape.out_h).max(4 * keys)
 }
 
 /// Blocks that share the rows of a map: one where there are maps enough for every multiprocessor.
@@ -277,7 +311,9 @@ mod tests {
 
     #[test]
     fn shared_memory_holds_the_map_and_the_larger_of_the_rest() {
-        assert_eq!(shared_bytes(&RESNET18), 208 + 2048);
+        assert_eq!(shared_bytes(&CamShape { classes: 10, ..RESNET18 }), 208 + 2048);
+        assert_eq!(shared_bytes(&RESNET18), 208 + 4000);
+        assert_eq!(shared_bytes(&CamShape { classes: 5000, ..RESNET18 }), 208 + 16_384);
         assert_eq!(shared_bytes(&CamShape { out_h: 4096, ..RESNET18 }), 208 + 32_768);
     }
 }

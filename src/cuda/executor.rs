@@ -110,9 +110,7 @@ impl Cuda {
         found: &mut Found,
     ) -> Result<(), CudaError> {
         check(images)?;
-        if let Selection::Classes(classes) = selection
-            && let Some(&class) = classes.iter().find(|&&class| class >= self.classes)
-        {
+        if let Some(class) = selection.largest_class().filter(|&class| class >= self.classes) {
             return Err(CudaError::Class { class, classes: self.classes });
         }
         self.with(|pipeline| pipeline.run(images, selection, enlarge, found))

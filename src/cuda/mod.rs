@@ -34,14 +34,14 @@ mod tile_choice;
 pub mod variants;
 
 pub use batch_norm::{BatchNorm, BatchNormArgs};
-pub use cam_upsample::{CamOutput, CamShape, CamUpsample, CamUpsampleArgs};
+pub use cam_upsample::{CamClasses, CamOutput, CamShape, CamUpsample, CamUpsampleArgs};
 pub use conv2d::{Conv2dArgs, Epilogue};
 pub use conv2d_direct::Conv2dDirect;
 pub use conv2d_implicit_gemm::Conv2dImplicitGemm;
 pub use error::{CudaError, Unsupported};
 pub use executor::{Cuda, Norm, Options};
 pub use global_avg_pool_nhwc::{GlobalAvgPool, GlobalAvgPoolArgs};
-pub use linear::{Linear, LinearArgs, LinearShape};
+pub use linear::{Linear, LinearArgs, LinearInput, LinearShape};
 pub use maxpool2d_nhwc::{MaxPool2d, MaxPool2dArgs};
 pub use measure::{DevicePasses, DeviceTimes};
 pub use modules::{Modules, compiler};

@@ -79,16 +79,14 @@ impl Modules {
             }
         };
         let function = module.load_function(entry).map_err(fault)?;
-        if shared_bytes > STATIC_LIMIT {
+        if shared_bytes > 0 {
+            // Without it a block has 48 KiB, with what the kernel declares itself.
             let attribute = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             function.set_attribute(attribute, shared_bytes as i32).map_err(fault)?;
         }
         Ok(function)
     }
 }
-
-/// Shared memory that a block may have without being allowed more.
-const STATIC_LIMIT: u32 = 48 << 10;
 
 impl Image {
     fn code(&self) -> Ptx {

@@ -12,7 +12,7 @@ use super::parameters::Parameters;
 use super::plan::{Body, Plan};
 use super::real::Real;
 use super::{CudaError, Modules, Norm};
-use crate::cam::{Enlarge, Enlarged, Found, Levels, Map, Selection, class_activation_map};
+use crate::cam::{Enlarge, Enlarged, Evidence, Found, Head, Levels, Map, Selection};
 use crate::network::{Layer, Model, Network, PlanReport, Slots};
 use crate::tensor::Nhwc;
 
@@ -25,8 +25,8 @@ pub(super) struct Pipeline<T: Real> {
     operators: Operators<T>,
     network: Network,
     slots: Slots,
-    /// `[K, C]`, for maps that the host sums.
-    rows: Vec<f32>,
+    /// For maps that the host computes.
+    head: Head,
     norm: Norm,
     serial: bool,
     /// Images per pass, where the device has no room for more, by their size.
@@ -67,12 +67,13 @@ impl<T: Real> Pipeline<T> {
     pub(super) fn new(model: &Model, modules: &Modules, norm: Norm, serial: bool) -> Result<Self, CudaError> {
         let stream = modules.context().new_stream()?;
         let network = model.network().clone();
+        let (weights, bias) = model.classifier()?;
         Ok(Self {
             plans: Vec::new(),
             operators: Operators::load(modules)?,
             parameters: Parameters::upload(model, &stream, norm)?,
             slots: Slots::plan(&network),
-            rows: model.classifier()?.0,
+            head: Head::new(weights, bias),
             network,
             norm,
             serial,
@@ -117,17 +118,24 @@ impl<T: Real> Pipeline<T> {
     }
 
     /// One pass.
-    fn pass(&mut self, images: &[f32], key: Key, classes: &[i32], found: &mut Found) -> Result<(), CudaError> {
+    fn pass(
+        &mut self,
+        images: &[f32],
+        key: Key,
+        selection: Selection<'_>,
+        classes: &[i32],
+        found: &mut Found,
+    ) -> Result<(), CudaError> {
         let mut plan = self.take(key)?;
         let body = Body { network: &self.network, operators: &self.operators, parameters: &self.parameters };
         plan.run(&body, images, classes, self.serial)?;
-        self.collect(&plan, classes, found)?;
+        self.collect(&plan, selection, classes, found)?;
         self.plans.push(plan);
         Ok(())
     }
 
     /// Appends a plan's results to `found`.
-    fn collect(&self, plan: &Plan, given: &[i32], found: &mut Found) -> Result<(), CudaError> {
+    fn collect(&self, plan: &Plan, selection: Selection<'_>, given: &[i32], found: &mut Found) -> Result<(), CudaError> {
         let blueprint = &plan.blueprint;
         let (n, maps) = (blueprint.key.image[0], blueprint.key.maps.count());
         let logits: &[f32] = plan.result(blueprint.layers[blueprint.layers.len() - 1])?;
@@ -138,7 +146,8 @@ impl<T: Real> Pipeline<T> {
             return Err(CudaError::ActivationOverflow { image: found.images() + image });
         }
         let ranked: &[i32] = plan.result(blueprint.index)?;
-        let features = if maps > 0 && blueprint.cam.is_none() {
+        let by_host = blueprint.cam.is_none() && (maps > 0 || blueprint.key.maps == Maps::Host);
+        let features = if by_host {
             let shape = blueprint.shapes[self.network.features()].output;
             Some(Nhwc::new(shape, plan.features::<T>(&self.network)?))
         } else {
@@ -148,30 +157,24 @@ impl<T: Real> Pipeline<T> {
         for image in 0..n {
             let of_image = match blueprint.key.maps {
                 Maps::Top(k) => &ranked[image * k..][..k],
-                Maps::Classes(_) => given,
+                Maps::Classes(_) | Maps::Host => given,
             };
-            let map = |(at, &class): (usize, &i32)| {
-                let class = class as usize;
-                let map = match (&features, blueprint.cam) {
-                    (None, Some(cam)) => {
-                        let cells = cam.h * cam.w;
-                        Map::new(cam.h, cam.w, raw[(image * maps + at) * cells..][..cells].to_vec())
-                    }
-                    (features, _) => {
-                        let features = features.as_ref()?;
-                        let channels = features.shape()[3];
-                        class_activation_map(features, image, &self.rows[class * channels..][..channels])
-                    }
-                };
-                Some((class, map))
+            let logits = &logits[image * classes..][..classes];
+            let maps: Vec<(usize, Map)> = match (&features, blueprint.cam) {
+                (Some(features), _) => selection.maps(&Evidence::new(&self.head, features, image, logits)),
+                (None, Some(cam)) => {
+                    let cells = cam.h * cam.w;
+                    let map = |at: usize| Map::new(cam.h, cam.w, raw[(image * maps + at) * cells..][..cells].to_vec());
+                    of_image.iter().enumerate().map(|(at, &class)| (class as usize, map(at))).collect()
+                }
+                (None, None) => Vec::new(),
             };
-            let maps: Vec<(usize, Map)> = of_image.iter().enumerate().filter_map(map).collect();
             let enlarged = match (blueprint.key.enlarge, blueprint.cam) {
                 (None, _) => Vec::new(),
                 (Some(enlarge), None) => maps.iter().map(|(_, map)| enlarge.apply(map)).collect(),
                 (Some(enlarge), Some(_)) => shown(plan, enlarge, image * maps.len()..(image + 1) * maps.len())?,
             };
-            found.push(&logits[image * classes..][..classes], maps, enlarged);
+            found.push(logits, maps, enlarged);
         }
         Ok(())
     }
@@ -202,7 +205,7 @@ impl<T: Real> Run for Pipeline<T> {
         let [n, h, w, _] = images.shape();
         let maps = Maps::of(selection, self.network.architecture().classes());
         let classes: Vec<i32> = match selection {
-            Selection::Top(_) => Vec::new(),
+            Selection::Top(_) | Selection::Asked(_) => Vec::new(),
             Selection::Classes(classes) => classes.iter().map(|&class| class as i32).collect(), // checked against the network's
         };
         let mut first = 0;
@@ -210,7 +213,7 @@ impl<T: Real> Run for Pipeline<T> {
             let most = self.limits.get(&(h, w)).copied().unwrap_or(n);
             let count = most.min(n - first);
             let batch = &images.data()[first * h * w * 3..][..count * h * w * 3];
-            match self.pass(batch, Key { image: [count, h, w], maps, enlarge }, &classes, found) {
+            match self.pass(batch, Key { image: [count, h, w], maps, enlarge }, selection, &classes, found) {
                 Ok(()) => first += count,
                 Err(error) if error.is_about_size() && count > 1 => {
                     self.limits.insert((h, w), count.div_ceil(2));

@@ -11,8 +11,8 @@ use super::operators::Operators;
 use super::parameters::{NormSpans, Parameters};
 use super::real::{Convolutions, Real};
 use super::{
-    BatchNormArgs, CamOutput, CamUpsampleArgs, Conv2dArgs, CudaError, Epilogue, GlobalAvgPoolArgs, LinearArgs, LinearShape,
-    MaxPool2dArgs, SoftmaxTopkArgs, Span, TopkShape,
+    BatchNormArgs, CamClasses, CamOutput, CamUpsampleArgs, Conv2dArgs, CudaError, Epilogue, GlobalAvgPoolArgs, LinearArgs,
+    LinearInput, LinearShape, MaxPool2dArgs, SoftmaxTopkArgs, Span, TopkShape,
 };
 use crate::cam::{Levels, Normalisation};
 use crate::network::{Layer, Network, Op, Value};
@@ -148,11 +148,12 @@ impl Plan {
         for index in 0..self.blueprint.steps.len() {
             self.run_step(body, index)?;
             let complete = match (self.blueprint.steps[index], self.blueprint.steps.get(index + 1)) {
-                (Step::Layer(_), Some(Step::Norm(_))) => None,
-                (Step::Layer(layer) | Step::Norm(layer), _) => Some(layer),
-                _ => None,
+                (Step::Layer(_), Some(Step::Norm(_))) => 0..0,
+                (Step::Layer(layer), _) if self.pools(body, layer) => layer - 1..layer + 1,
+                (Step::Layer(layer) | Step::Norm(layer), _) => layer..layer + 1,
+                _ => 0..0,
             };
-            if let Some(layer) = complete {
+            for layer in complete {
                 let (row, shape) = (&body.network.layers()[layer], self.blueprint.shapes[layer].output);
                 let is_f32 = matches!(row.op, Op::GlobalAvgPool | Op::Linear { .. });
                 let region = self.blueprint.layers[layer];
@@ -266,16 +267,18 @@ impl Plan {
             Step::Cam => {
                 let Some(shape) = self.blueprint.cam else { return Ok(()) };
                 let enlarge = self.blueprint.key.enlarge;
-                let (classes, class_stride) = match self.blueprint.key.maps {
-                    Maps::Top(k) => (self.blueprint.index, k),
-                    Maps::Classes(_) => (self.blueprint.classes, 0),
+                let classes = match self.blueprint.key.maps {
+                    Maps::Top(_) => CamClasses::Likeliest {
+                        logits: self.output(self.blueprint.layers.len() - 1),
+                        index: self.arena.span_mut(self.blueprint.index),
+                    },
+                    Maps::Classes(_) | Maps::Host => CamClasses::Given { classes: self.arena.span(self.blueprint.classes), stride: 0 },
                 };
                 let args = CamUpsampleArgs {
                     shape,
                     features: self.output(body.network.features()),
                     weights: body.parameters.classifier().0,
-                    classes: self.arena.span(classes),
-                    class_stride,
+                    classes,
                     normalisation: enlarge.map_or(Normalisation::None, |enlarge| enlarge.normalisation),
                     raw: self.arena.span_mut(self.blueprint.raw),
                     range: self.arena.span_mut(self.blueprint.range),
@@ -317,9 +320,15 @@ impl Plan {
             }
             (Op::Linear { c, k }, ..) => {
                 let (w, bias) = body.parameters.classifier();
-                let shape = LinearShape { n: self.blueprint.key.image[0], c: *c, k: *k };
-                let (x, y) = (self.value(layer.input), self.arena.span_mut(region));
-                operators.linear.launch(stream, LinearArgs { shape, x, w, bias, y })
+                let [n, rows, columns, _] = self.blueprint.shapes[body.network.features()].output;
+                let (positions, input) = if self.pools(body, index) {
+                    let (x, mean) = (self.output(body.network.features()), self.arena.span_mut(self.blueprint.layers[index - 1]));
+                    (rows * columns, LinearInput::Features { x, mean })
+                } else {
+                    (1, LinearInput::Means(self.value(layer.input)))
+                };
+                let (shape, y) = (LinearShape { n, positions, c: *c, k: *k }, self.arena.span_mut(region));
+                operators.linear.launch(stream, LinearArgs { shape, input, w, bias, y })
             }
             _ => {
                 let (x, y) = (self.value(layer.input), self.arena.span_mut(region));
@@ -345,6 +354,11 @@ impl Plan {
             y: self.arena.span_mut(region),
         };
         body.operators.batch_norm.launch(&self.stream, args)
+    }
+
+    /// Whether this layer is the linear one and computes the layer before it, the mean, as well.
+    fn pools<T: Real>(&self, body: &Body<'_, T>, layer: usize) -> bool {
+        self.blueprint.pools && matches!(body.network.layers()[layer].op, Op::Linear { .. })
     }
 
     /// What a layer reads.

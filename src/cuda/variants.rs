@@ -41,7 +41,7 @@ const PLAIN: &[(&str, &[(&str, u32)])] = &[
     ("cam_upsample", &[("WARPS", CAM_UPSAMPLE_WARPS)]),
 ];
 
-/// What a block of `linear` computes.
+/// What a block of `linear` computes at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinearTile {
     /// Warps of a block.
@@ -61,7 +61,7 @@ impl LinearTile {
 
 /// Tiles of `linear`, fewest images first.
 pub const LINEAR: &[LinearTile] =
-    &[LinearTile { warps: 8, outputs: 1, images: 1 }, LinearTile { warps: 8, outputs: 4, images: 8 }];
+    &[LinearTile { warps: 8, outputs: 4, images: 1 }, LinearTile { warps: 8, outputs: 4, images: 4 }];
 
 /// Tile of a matrix product: `BM x BN x BK` per block, `WM x WN` per warp, `STAGES` tiles in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::bench::GpuFacts;
-use crate::cam::{Enlarge, Found, Map, Selection, class_activation_map};
+use crate::cam::{Enlarge, Evidence, Found, Head, Selection};
 use crate::cpu::{Cpu, Forward};
 #[cfg(feature = "cuda")]
 use crate::cuda::Cuda;
@@ -14,8 +14,7 @@ use crate::tensor::{Nhwc, Precision};
 pub(super) enum Backend {
     Cpu {
         cpu: Box<Cpu>,
-        /// Rows of the classifier, `[K, C]`.
-        rows: Vec<f32>,
+        head: Head,
     },
     #[cfg(feature = "cuda")]
     Cuda(Box<Cuda>),
@@ -31,17 +30,11 @@ impl Backend {
         found: &mut Found,
     ) -> Result<(), Error> {
         match self {
-            Self::Cpu { cpu, rows } => {
+            Self::Cpu { cpu, head } => {
                 let Forward { features, logits } = cpu.forward(images)?;
-                let channels = features.shape()[3];
                 for image in 0..images.shape()[0] {
                     let logits = logits.image(image);
-                    let map =
-                        |&class: &usize| (class, class_activation_map(&features, image, &rows[class * channels..][..channels]));
-                    let maps: Vec<(usize, Map)> = match selection {
-                        Selection::Top(k) => ranking(logits).iter().take(k).map(map).collect(),
-                        Selection::Classes(classes) => classes.iter().map(map).collect(),
-                    };
+                    let maps = selection.maps(&Evidence::new(head, &features, image, logits));
                     let enlarged =
                         enlarge.map_or_else(Vec::new, |enlarge| maps.iter().map(|(_, map)| enlarge.apply(map)).collect());
                     found.push(logits, maps, enlarged);
@@ -51,6 +44,11 @@ impl Backend {
             #[cfg(feature = "cuda")]
             Self::Cuda(cuda) => Ok(cuda.run_into(images, selection, enlarge, found).map_err(DeviceError::Cuda)?),
         }
+    }
+
+    /// Whether images are resized by the processor.
+    pub(super) fn reads_crops(&self) -> bool {
+        matches!(self, Self::Cpu { .. })
     }
 
     /// How a pass over `[N, H, W]` images runs that computes `maps` maps of each. The processor's maps take next to nothing.
@@ -101,11 +99,4 @@ impl Backend {
             Self::Cuda(cuda) => cuda.describe(),
         }
     }
-}
-
-/// Classes by falling logit, equal ones by index.
-pub(super) fn ranking(logits: &[f32]) -> Vec<usize> {
-    let mut classes: Vec<usize> = (0..logits.len()).collect();
-    classes.sort_by(|&a, &b| logits[b].total_cmp(&logits[a])); // stable: equal ones stay in class order
-    classes
 }

@@ -3,6 +3,7 @@
 use super::backend::Backend;
 use super::{DEFAULT_BATCH, Device, DeviceError, Engine};
 use crate::Error;
+use crate::cam::Head;
 use crate::cpu::Cpu;
 use crate::input::Recipe;
 use crate::labels::Labels;
@@ -152,8 +153,8 @@ fn backend(
         },
         (Device::Cpu, _) => None,
     };
-    let (cpu, rows) = (Cpu::new(model, threads)?, model.classifier()?.0);
-    Ok((Backend::Cpu { cpu: Box::new(cpu), rows }, fallback))
+    let (cpu, (weights, bias)) = (Cpu::new(model, threads)?, model.classifier()?);
+    Ok((Backend::Cpu { cpu: Box::new(cpu), head: Head::new(weights, bias) }, fallback))
 }
 
 #[cfg(feature = "cuda")]

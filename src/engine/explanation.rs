@@ -1,11 +1,9 @@
 //! What the engine found in one picture.
 
-use image::RgbImage;
 use serde::Serialize;
 
-use super::backend::ranking;
-use crate::cam::{Enlarged, Map};
-use crate::input::CropTransform;
+use crate::cam::{Enlarged, Map, Method, Target, ranking};
+use crate::input::Input;
 use crate::labels::Labels;
 
 /// One class and how sure the network is of it.
@@ -21,12 +19,20 @@ pub struct Prediction {
     pub probability: f32,
 }
 
-/// The map of one class.
+/// The map of one class, or of classes weighed against each other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassMap {
-    /// The class.
+    /// The class; of several, the one named first.
     pub prediction: Prediction,
-    /// Class activation map, raw and signed, `[h, w]` of `layer4` (7 x 7 for a 224 x 224 crop).
+    /// What is explained.
+    pub target: Target,
+    /// The target in words: the class's name, or names with signs.
+    pub label: String,
+    /// The target's value: the logit, unless something else was asked for.
+    pub value: f64,
+    /// How it is explained.
+    pub method: Method,
+    /// The map, raw and signed, `[h, w]` of `layer4` (7 x 7 for a 224 x 224 crop).
     pub map: Map,
     /// The map at the size of the crop, if the request asked for it.
     pub enlarged: Option<Enlarged>,
@@ -35,13 +41,11 @@ pub struct ClassMap {
 /// One picture, explained.
 #[derive(Clone, Debug)]
 pub struct Explanation {
-    /// The pixels that the network saw.
-    pub crop: RgbImage,
-    /// Where they lie in the picture.
-    pub transform: CropTransform,
+    /// What the network saw, and where that lies in the picture.
+    pub input: Input,
     /// Every class, most probable first; equal ones by index.
     pub predictions: Vec<Prediction>,
-    /// One map per class asked for, in the order of the request.
+    /// One map for each target and method, in the order of the request: all methods of the first target first.
     pub maps: Vec<ClassMap>,
 }
 

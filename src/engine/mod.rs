@@ -4,6 +4,7 @@ mod backend;
 mod builder;
 mod device;
 mod explanation;
+mod expression;
 mod measure;
 mod request;
 
@@ -14,10 +15,11 @@ pub use measure::{Passes, StepTimes, Timings};
 pub use request::{Classes, Request};
 
 use backend::Backend;
+use rayon::prelude::*;
 
 use crate::Error;
 use crate::bench::GpuFacts;
-use crate::cam::{Found, FoundImage, Map, Selection};
+use crate::cam::{Asked, Found, FoundImage, Map, Method, Score, Selection, Target, Targets};
 use crate::input::{Input, Picture, Recipe};
 use crate::labels::Labels;
 use crate::network::{Model, PlanReport};
@@ -112,24 +114,44 @@ impl Engine {
         self.backend.plan(images, maps)
     }
 
-    /// Class indices that `request` asks for, if it names classes; `None` where the predictions decide.
+    /// The targets that `request` names, if it names any; `None` where the predictions decide. Every method that it asks for can
+    /// explain each of them.
     ///
     /// # Errors
-    /// [`Error::Label`] for an unknown or ambiguous name or an index beyond the last class.
-    pub fn resolve(&self, request: &Request) -> Result<Option<Vec<usize>>, Error> {
-        match request.selection() {
-            Classes::Top(_) => Ok(None),
+    /// [`Error::Label`] for an unknown or ambiguous name or an index beyond the last class, [`Error::Target`] for a class twice in
+    /// one target, [`Error::Method`] for a method that cannot explain a target, or that the library asked for does not have.
+    pub fn resolve(&self, request: &Request) -> Result<Option<Vec<Target>>, Error> {
+        let targets = match request.selection() {
+            Classes::Top(_) => None,
             Classes::Named(names) => {
-                let mut classes = Vec::with_capacity(names.len());
+                let mut targets = Vec::with_capacity(names.len());
                 for name in names {
-                    let class = self.labels.find(name)?;
-                    if !classes.contains(&class) {
-                        classes.push(class);
+                    let target = expression::parse(&self.labels, name, request.asked_score())?;
+                    if !targets.contains(&target) {
+                        targets.push(target);
                     }
                 }
-                Ok(Some(classes))
+                Some(targets)
             }
+        };
+        // Whichever classes are on top, what matters to a method is that it is one class.
+        let any = [Target::of_class(0).with_score(request.asked_score())];
+        let classes = self.labels.len();
+        for target in targets.as_deref().unwrap_or(&any) {
+            request.asked_methods().iter().try_for_each(|method| method.serves(target, classes, request.asked_library()))?;
         }
+        Ok(targets)
+    }
+
+    /// What the network is to read of `picture`, by the engine's recipe. Where the network runs on the processor the picture is
+    /// resized here, on the calling thread, so that many can be at the same time, and let go of; a CUDA device resizes it itself,
+    /// later.
+    ///
+    /// # Errors
+    /// As [`Recipe::apply`].
+    pub fn prepare(&self, picture: &Picture) -> Result<Input, Error> {
+        let input = self.recipe.apply(picture)?;
+        Ok(if self.backend.reads_crops() { input.cut() } else { input })
     }
 
     /// Class activation maps of `pictures`, in their order: preprocessing, one forward pass per batch, then one map per class
@@ -137,9 +159,9 @@ impl Engine {
     ///
     /// # Errors
     /// A picture that the recipe or the network cannot take, scores that overflow, or an unknown class; nothing is returned
-    /// then. To go on after a bad picture, prepare each with [`Recipe::apply`] and call [`Engine::explain_inputs`].
+    /// then. To go on after a bad picture, prepare each with [`Engine::prepare`] and call [`Engine::explain_inputs`].
     pub fn explain(&self, pictures: &[Picture], request: &Request) -> Result<Vec<Explanation>, Error> {
-        let inputs = pictures.iter().map(|picture| self.recipe.apply(picture)).collect::<Result<Vec<_>, _>>()?;
+        let inputs = pictures.par_iter().map(|picture| self.prepare(picture)).collect::<Result<Vec<_>, _>>()?;
         self.explain_inputs(&inputs.iter().collect::<Vec<_>>(), request)
     }
 
@@ -159,18 +181,29 @@ impl Engine {
     /// # Errors
     /// As [`Engine::explain`], and faults of the device.
     pub fn explain_into(&self, inputs: &[&Input], request: &Request, explanations: &mut Vec<Explanation>) -> Result<(), Error> {
-        let named = self.resolve(request)?;
-        let selection = match (request.selection(), &named) {
-            (Classes::Top(k), _) => Selection::Top(*k),
-            (Classes::Named(_), named) => Selection::Classes(named.as_deref().unwrap_or_default()),
+        let asked = Asked {
+            targets: match (self.resolve(request)?, request.selection()) {
+                (Some(targets), _) => Targets::Given(targets),
+                (None, Classes::Top(k)) => Targets::Top(*k, request.asked_score()),
+                (None, Classes::Named(_)) => Targets::Given(Vec::new()),
+            },
+            methods: request.asked_methods().to_vec(),
+            library: request.asked_library(),
         };
-        for same_size in inputs.chunk_by(|a, b| (a.h, a.w) == (b.h, b.w)) {
+        let classes = asked.plain_classes();
+        // Class activation maps by themselves have a shorter way.
+        let selection = match (&asked.targets, &classes) {
+            (Targets::Top(k, Score::Logit), _) if asked.is_plain() => Selection::Top(*k),
+            (_, Some(classes)) if asked.is_plain() => Selection::Classes(classes),
+            _ => Selection::Asked(&asked),
+        };
+        for same_size in inputs.chunk_by(|a, b| (a.h(), a.w()) == (b.h(), b.w())) {
             for batch in same_size.chunks(self.batch) {
                 let mut found = Found::default();
-                let enlarge = request.enlarge(batch[0].h, batch[0].w);
+                let enlarge = request.enlarge(batch[0].h(), batch[0].w());
                 let done = self.backend.run(&tensor(batch), selection, enlarge, &mut found);
                 for (input, found) in batch.iter().zip(found.into_images()) {
-                    explanations.push(self.explanation(input, found)?);
+                    explanations.push(self.explanation(input, found, &asked)?);
                 }
                 done?;
             }
@@ -179,19 +212,27 @@ impl Engine {
     }
 
     /// Names what was found in one picture.
-    fn explanation(&self, input: &Input, found: FoundImage) -> Result<Explanation, Error> {
+    fn explanation(&self, input: &Input, found: FoundImage, asked: &Asked) -> Result<Explanation, Error> {
         if let Some(class) = found.logits.iter().position(|logit| !logit.is_finite()) {
             return Err(Error::NotFinite { class, value: found.logits[class] });
         }
         let predictions = explanation::rank(&found.logits, &self.labels);
+        let targets = asked.targets.of(&found.logits);
+        let each = targets.iter().flat_map(|target| asked.methods.iter().map(move |&method| (target, method)));
         let mut enlarged = found.enlarged.into_iter();
-        let map = |(class, map): (usize, Map)| {
-            let enlarged = enlarged.next();
-            let prediction = predictions.iter().find(|prediction| prediction.class == class)?.clone();
-            Some(ClassMap { prediction, map, enlarged })
+        let map = |((class, map), (target, method)): ((usize, Map), (&Target, Method))| {
+            Some(ClassMap {
+                prediction: predictions.iter().find(|prediction| prediction.class == class)?.clone(),
+                target: target.clone(),
+                label: expression::describe(&self.labels, target),
+                value: target.value(&found.logits),
+                method,
+                map,
+                enlarged: enlarged.next(),
+            })
         };
-        let maps = found.maps.into_iter().filter_map(map).collect();
-        Ok(Explanation { crop: input.crop.clone(), transform: input.transform, predictions, maps })
+        let maps = found.maps.into_iter().zip(each).filter_map(map).collect();
+        Ok(Explanation { input: input.clone(), predictions, maps })
     }
 
     /// Bias of a class: what the mean of its map lacks to the logit.
@@ -202,8 +243,8 @@ impl Engine {
 
 /// Inputs of one size as a batch, `[N, H, W, 3]`.
 fn tensor(batch: &[&Input]) -> Nhwc {
-    let (h, w) = (batch[0].h, batch[0].w);
+    let (h, w) = (batch[0].h(), batch[0].w());
     let mut data = Vec::with_capacity(batch.len() * h * w * 3);
-    batch.iter().for_each(|input| data.extend_from_slice(&input.tensor));
+    batch.iter().for_each(|input| data.extend_from_slice(&input.tensor()));
     Nhwc::new([batch.len(), h, w, 3], data)
 }

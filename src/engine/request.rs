@@ -1,32 +1,70 @@
 //! What to explain.
 
-use crate::cam::{Enlarge, Levels, Normalisation};
+use crate::cam::{Enlarge, Levels, Library, Method, Normalisation, Score};
 
 /// Which classes get a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Classes {
     /// The most probable ones, best first.
     Top(usize),
-    /// These, by index or name, in this order.
+    /// These, by index or name, or several with signs between them, in this order.
     Named(Vec<String>),
 }
 
-/// What to explain about each picture.
+/// What to explain about each picture, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     classes: Classes,
+    score: Score,
+    methods: Vec<Method>,
+    library: Option<Library>,
     enlarge: Option<(Normalisation, Levels)>,
 }
 
 impl Request {
     /// Maps of the `k` most probable classes; all of them if there are fewer.
     pub fn top(k: usize) -> Self {
-        Self { classes: Classes::Top(k), enlarge: None }
+        Self::of(Classes::Top(k))
     }
 
     /// Maps of these classes, by index (`"281"`) or name (`"tabby"`); one asked for twice counts once.
+    ///
+    /// Several classes may be weighed against each other, with a space on both sides of each sign: `"tabby - beagle"` asks what
+    /// makes it the one rather than the other, `"tabby + Siamese cat"` what speaks for either, `"-tabby"` what speaks against one.
+    /// A text that is a class's name as a whole is that class, whatever signs it holds.
     pub fn classes<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
-        Self { classes: Classes::Named(names.into_iter().map(Into::into).collect()), enlarge: None }
+        Self::of(Classes::Named(names.into_iter().map(Into::into).collect()))
+    }
+
+    fn of(classes: Classes) -> Self {
+        Self { classes, score: Score::default(), methods: vec![Method::default()], library: None, enlarge: None }
+    }
+
+    /// What of the classes is explained. Default: the logit.
+    pub fn score(mut self, score: Score) -> Self {
+        self.score = score;
+        self
+    }
+
+    /// By which methods, each once; all from the same forward pass. Default, and if there are none: the class activation map.
+    pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
+        self.methods.clear();
+        for method in methods {
+            if !self.methods.contains(&method) {
+                self.methods.push(method);
+            }
+        }
+        if self.methods.is_empty() {
+            self.methods.push(Method::default());
+        }
+        self
+    }
+
+    /// Asks for the formulas of a library where they differ from the papers'. [`Library::normalise`] and [`Library::enlarge`] do
+    /// the rest of what it does.
+    pub fn library(mut self, library: Library) -> Self {
+        self.library = Some(library);
+        self
     }
 
     /// Asks for each map at the size of the crop as well, normalised, stored as `levels`: on a CUDA device by the kernel that
@@ -44,5 +82,20 @@ impl Request {
     /// What was asked for.
     pub(crate) fn selection(&self) -> &Classes {
         &self.classes
+    }
+
+    /// What of it.
+    pub(crate) fn asked_score(&self) -> Score {
+        self.score
+    }
+
+    /// By which methods; at least one.
+    pub(crate) fn asked_methods(&self) -> &[Method] {
+        &self.methods
+    }
+
+    /// By whose formulas.
+    pub(crate) fn asked_library(&self) -> Option<Library> {
+        self.library
     }
 }

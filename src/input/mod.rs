@@ -6,13 +6,14 @@
 //! # let picture = Picture::from_rgb("grey", grey);
 //! // let picture = Picture::open("photo.jpg".as_ref())?;
 //! let input = Recipe::default().apply(&picture)?;
-//! assert_eq!(input.tensor.len(), 224 * 224 * 3);
-//! assert_eq!(input.transform.resized, (384, 256));
+//! assert_eq!(input.tensor().len(), 224 * 224 * 3);
+//! assert_eq!(input.transform().resized, (384, 256));
 //! # Ok::<(), camshaft::input::InputError>(())
 //! ```
 
 mod decode;
 mod error;
+mod input;
 mod picture;
 mod recipe;
 pub(crate) mod resize;
@@ -20,8 +21,9 @@ mod sniff;
 mod transform;
 
 pub use error::InputError;
+pub use input::Input;
 pub use picture::Picture;
-pub use recipe::{CropPlan, Input, MAX_CROP, MAX_INPUT_PIXELS, MAX_RESIZE, Recipe};
+pub use recipe::{CropPlan, MAX_CROP, MAX_INPUT_PIXELS, MAX_RESIZE, Recipe};
 pub use resize::{Interpolation, resize};
 pub use transform::CropTransform;
 

@@ -1,6 +1,6 @@
 //! A decoded picture.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{fs::File, io::Read, path::Path, sync::Arc};
 
 use image::RgbImage;
 
@@ -13,12 +13,14 @@ use super::{InputError, MAX_FILE_BYTES, decode};
 /// the high byte is kept. One difference: 16-bit grey, too, gives its high byte, where Pillow clips at 255 and makes nearly every
 /// such picture white. Colour profiles are not applied. Of an animation, the first frame is taken; what a GIF frame leaves free of its
 /// canvas is black.
+///
+/// Cheap to clone: the pixels are shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     /// The file, or the name that was given; for messages and manifests.
     pub name: String,
     /// The pixels.
-    pub rgb: RgbImage,
+    pub rgb: Arc<RgbImage>,
 }
 
 impl Picture {
@@ -46,7 +48,7 @@ impl Picture {
         let mut bytes = Vec::new();
         // The limit also ends the reading of a file without end, such as a device.
         File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)).map_err(read)?;
-        Ok(Self { rgb: decode::decode(&name, &bytes, room)?, name })
+        Ok(Self { rgb: decode::decode(&name, &bytes, room)?.into(), name })
     }
 
     /// Decodes the bytes of a picture file; `name` is for messages.
@@ -54,11 +56,11 @@ impl Picture {
     /// # Errors
     /// As [`Picture::open`], less those of the file system.
     pub fn decode(name: &str, bytes: &[u8]) -> Result<Self, InputError> {
-        Ok(Self { name: name.to_owned(), rgb: decode::decode(name, bytes, &mut |_| {})? })
+        Ok(Self { name: name.to_owned(), rgb: decode::decode(name, bytes, &mut |_| {})?.into() })
     }
 
     /// A picture from pixels, already upright.
-    pub fn from_rgb(name: impl Into<String>, rgb: RgbImage) -> Self {
-        Self { name: name.into(), rgb }
+    pub fn from_rgb(name: impl Into<String>, rgb: impl Into<Arc<RgbImage>>) -> Self {
+        Self { name: name.into(), rgb: rgb.into() }
     }
 }

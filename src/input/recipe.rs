@@ -5,6 +5,7 @@ use std::ops::Range;
 use image::RgbImage;
 use serde::Serialize;
 
+use super::input::{Input, Photograph};
 use super::{CropTransform, InputError, Interpolation, Picture, resize::resize_window};
 
 /// Largest short side that a recipe may ask for.
@@ -41,21 +42,6 @@ impl Default for Recipe {
             std: [0.229, 0.224, 0.225],
         }
     }
-}
-
-/// What the network reads, and where it came from.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Input {
-    /// `[H, W, 3]`, red, green, blue, normalised.
-    pub tensor: Vec<f32>,
-    /// Rows.
-    pub h: usize,
-    /// Columns.
-    pub w: usize,
-    /// The same pixels before normalisation: what the network saw, to draw on.
-    pub crop: RgbImage,
-    /// The way back to the original picture.
-    pub transform: CropTransform,
 }
 
 impl Recipe {
@@ -140,19 +126,16 @@ impl Recipe {
         Ok(CropPlan { transform, interpolation: self.interpolation, x, y })
     }
 
-    /// Resizes, cuts and normalises. Only the pixels that the network will see are computed, with the bytes that Pillow 13 and
-    /// torchvision give; the tensor equals torchvision's bit for bit.
+    /// What the network is to read of `picture`: resized, cut and normalised once that is asked for, with the bytes that Pillow 13
+    /// and torchvision give; the tensor equals torchvision's bit for bit.
     ///
     /// # Errors
     /// [`InputError::Argument`] for a recipe that makes no sense, [`InputError::NoPixels`] for an empty picture,
     /// [`InputError::Resized`] for a picture so long and thin that its resized form is out of bounds, or, without a crop, one that
     /// would give the network more than [`MAX_INPUT_PIXELS`].
     pub fn apply(&self, picture: &Picture) -> Result<Input, InputError> {
-        let CropPlan { transform, interpolation, x, y } = self.plan(&picture.name, picture.rgb.dimensions())?;
-        let (w, h) = transform.crop;
-        let mut crop = RgbImage::new(w, h);
-        resize_window(&picture.rgb, transform.resized, (x.seen, y.seen), interpolation, &mut crop, (x.at, y.at));
-        Ok(Input { tensor: self.normalise(&crop), h: h as usize, w: w as usize, crop, transform })
+        let plan = self.plan(&picture.name, picture.rgb.dimensions())?;
+        Ok(Input::new(Photograph { rgb: picture.rgb.clone(), recipe: *self, plan }))
     }
 
     /// The values of every byte in each channel: `(v / 255 - mean) / std`, each step rounded to f32 as torchvision rounds.
@@ -161,7 +144,7 @@ impl Recipe {
     }
 
     /// [`Recipe::table`] of every sample.
-    fn normalise(&self, crop: &RgbImage) -> Vec<f32> {
+    pub(super) fn normalise(&self, crop: &RgbImage) -> Vec<f32> {
         let table = self.table();
         let mut out = vec![0.0; crop.as_raw().len()];
         for (out, pixel) in out.as_chunks_mut::<3>().0.iter_mut().zip(crop.pixels()) {
@@ -184,6 +167,15 @@ impl CropPlan {
     /// Sizes, and where the crop lies.
     pub fn transform(&self) -> &CropTransform {
         &self.transform
+    }
+
+    /// The crop of `rgb`, a picture of the size that was planned for; of the resized picture no more is computed than it shows.
+    pub(super) fn cut(&self, rgb: &RgbImage) -> RgbImage {
+        let Self { transform, interpolation, x, y } = self;
+        let mut crop = RgbImage::new(transform.crop.0, transform.crop.1);
+        let window = (x.seen.clone(), y.seen.clone());
+        resize_window(rgb, transform.resized, window, *interpolation, &mut crop, (x.at, y.at));
+        crop
     }
 }
 

@@ -154,6 +154,24 @@ pub(super) fn resize_window(
     }
 }
 
+/// The first of the input positions that output `position` of an axis mixes, which goes from `from` to `to` samples, and their
+/// weights, which add up to 1.
+pub(crate) fn mixed(from: u32, to: u32, position: u32, filter: Interpolation) -> (usize, impl Iterator<Item = f64>) {
+    let scale = f64::from(from) / f64::from(to);
+    let widen = scale.max(1.0);
+    let support = filter.support() * widen;
+    let narrow = 1.0 / widen;
+    let centre = (f64::from(position) + 0.5) * scale;
+    // `as` truncates towards zero and stops at it, as the C code does by a cast and a comparison.
+    let first = (centre - support + 0.5) as u32;
+    let end = ((centre + support + 0.5) as u32).min(from);
+    let weight = move |x: u32| filter.weight((f64::from(x) - centre + 0.5) * narrow);
+    // Summed in the same order as Pillow sums, since the last bit can decide a rounding.
+    let total: f64 = (first..end).map(weight).sum();
+    let total = if total == 0.0 { 1.0 } else { total };
+    (first as usize, (first..end).map(move |x| weight(x) / total))
+}
+
 /// Weights of one axis: for each output position of a window, the run of input positions it mixes.
 pub(crate) struct Taps {
     /// First input position of each run, and the run's end in `weights`.
@@ -165,26 +183,15 @@ pub(crate) struct Taps {
 impl Taps {
     /// Taps for the output positions `window` of an axis that goes from `from` to `to` samples.
     pub(crate) fn new(from: u32, to: u32, window: Range<u32>, filter: Interpolation) -> Self {
-        let scale = f64::from(from) / f64::from(to);
-        let widen = scale.max(1.0);
-        let support = filter.support() * widen;
-        let narrow = 1.0 / widen;
         let mut taps = Self { runs: Vec::with_capacity(window.len()), weights: Vec::new() };
         for position in window {
-            let centre = (f64::from(position) + 0.5) * scale;
-            // `as` truncates towards zero and stops at it, as the C code does by a cast and a comparison.
-            let first = (centre - support + 0.5) as u32;
-            let end = ((centre + support + 0.5) as u32).min(from);
-            let weight = |x: u32| filter.weight((f64::from(x) - centre + 0.5) * narrow);
-            // Summed in the same order as Pillow sums, since the last bit can decide a rounding.
-            let total: f64 = (first..end).map(weight).sum();
-            let total = if total == 0.0 { 1.0 } else { total };
-            taps.weights.extend((first..end).map(|x| {
-                let fixed = weight(x) / total * f64::from(1u32 << PRECISION_BITS);
+            let (first, weights) = mixed(from, to, position, filter);
+            taps.weights.extend(weights.map(|weight| {
+                let fixed = weight * f64::from(1u32 << PRECISION_BITS);
                 // Half away from zero.
                 (fixed + 0.5f64.copysign(fixed)) as i32
             }));
-            taps.runs.push((first as usize, taps.weights.len()));
+            taps.runs.push((first, taps.weights.len()));
         }
         taps
     }

@@ -131,7 +131,7 @@ impl<'e> Pipeline<'e> {
     ) -> Result<(), Error> {
         let window = Window::new(inputs.into_iter(), self.depth(), self.engine.batch(), self.memory);
         let prepare = |picture: Picture| {
-            let input = self.engine.recipe().apply(&picture).map_err(|error| E::from(error.into()))?;
+            let input = self.engine.prepare(&picture)?;
             Ok(Prepared { photo: self.photos.then_some(picture), input })
         };
         let finish = |index, input, explained| window.put_done(index, finish(input, explained));
@@ -180,7 +180,12 @@ impl<'e> Pipeline<'e> {
 impl Prepared {
     /// What it takes in memory until the network has seen it.
     fn bytes(&self) -> u64 {
-        let photo = self.photo.as_ref().map_or(0, |photo| photo.rgb.as_raw().len());
-        (photo + self.input.crop.as_raw().len() + size_of_val(&self.input.tensor[..])) as u64
+        bytes(self.photo.as_ref(), &self.input)
     }
+}
+
+/// What a picture and its input take in memory; an input that has not been cut shares the picture.
+fn bytes(photo: Option<&Picture>, input: &Input) -> u64 {
+    let photo = photo.filter(|_| input.photograph().is_none()).map_or(0, |photo| photo.rgb.as_raw().len() as u64);
+    photo + input.bytes()
 }

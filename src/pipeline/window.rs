@@ -134,7 +134,7 @@ impl<S: Iterator<Item = I>, I, E, T> Window<S, I, E, T> {
         for (index, (input, explained)) in (first..).zip(batch) {
             let at = index - state.first;
             if let Slot::AtNetwork(before) = state.slots[at] {
-                // The tensor is gone, the photograph and the crop are still there.
+                // What it still keeps.
                 let held = explained.as_ref().map_or(0, Explained::bytes);
                 state.in_use = state.in_use - before + held;
                 state.slots[at] = Slot::Explained(Box::new((input, explained)), held);
@@ -229,8 +229,7 @@ impl<I, E, T> Slot<I, E, T> {
 
 impl Explained {
     fn bytes(&self) -> u64 {
-        let photo = self.photo.as_ref().map_or(0, |photo| photo.rgb.as_raw().len());
-        (photo + self.explanation.crop.as_raw().len()) as u64
+        super::bytes(self.photo.as_ref(), &self.explanation.input)
     }
 }
 

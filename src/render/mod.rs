@@ -4,6 +4,7 @@ mod colormap;
 mod error;
 mod jet;
 mod layout;
+mod library;
 mod margin;
 mod scene;
 mod seed;
@@ -11,5 +12,6 @@ mod style;
 
 pub use colormap::{Colormap, Table};
 pub use error::RenderError;
+pub use library::LibraryStyle;
 pub use scene::Scene;
 pub use style::{Alpha, BadAlpha, Style, View};

@@ -52,6 +52,9 @@ pub struct Alpha(f32);
 pub struct BadAlpha(String);
 
 impl Alpha {
+    /// torchcam's, whose `alpha` of 0.7 is the photograph's.
+    pub(super) const TORCHCAM: Self = Self(0.3);
+
     /// Checks the range.
     ///
     /// # Errors

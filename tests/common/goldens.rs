@@ -109,6 +109,50 @@ impl Golden {
     }
 }
 
+/// `tests/goldens/methods/*.safetensors`; `tests/goldens/make_methods.py` states what is in them.
+pub struct MethodGolden {
+    tensors: Vec<(String, Vec<u8>)>,
+    /// Flat positions of the samples of enlarged maps.
+    pub at: Vec<usize>,
+}
+
+impl MethodGolden {
+    /// The file of that name, without its extension.
+    pub fn load(name: &str) -> Self {
+        let path = folder().with_file_name("methods").join(format!("{name}.safetensors"));
+        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let file = SafeTensors::deserialize(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let tensors: Vec<_> = file.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect();
+        let at = file.tensor("at").expect("positions").data().chunks_exact(4);
+        let at = at.map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize).collect();
+        Self { tensors, at }
+    }
+
+    /// The numbers of all float tensors whose names begin so, with the rest of the names.
+    pub fn starting_with(&self, start: &str) -> Vec<(String, Vec<f32>)> {
+        let mut found: Vec<_> = self
+            .tensors
+            .iter()
+            .filter_map(|(name, _)| Some((name.strip_prefix(start)?.to_owned(), name)))
+            .filter(|(rest, _)| rest.contains('.'))
+            .map(|(rest, name)| (rest, self.floats(name)))
+            .collect();
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        assert!(!found.is_empty(), "nothing begins with {start}");
+        found
+    }
+
+    /// The numbers of one tensor.
+    pub fn floats(&self, name: &str) -> Vec<f32> {
+        self.bytes(name).chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    }
+
+    /// The bytes of one tensor.
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        self.tensors.iter().find(|tensor| tensor.0 == name).unwrap_or_else(|| panic!("no `{name}`")).1.clone()
+    }
+}
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/network")
 }

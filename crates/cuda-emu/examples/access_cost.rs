@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use cuda_emu::check::SharedShadow;
-use cuda_emu::memory::{AllocKind, AllocLabel, LaneBytes, Memory, ViewOptions, WarpAccess};
+use cuda_emu::memory::{AllocKind, AllocLabel, By, LaneBytes, Memory, ViewOptions, WarpAccess};
 
 /// A way in which lanes choose their offsets.
 type Pattern = (&'static str, u32, fn(u32) -> u32);
@@ -48,13 +48,17 @@ fn main() {
         let mut data = LaneBytes::new();
         let offsets: [u64; 32] = std::array::from_fn(|lane| u64::from(offset(lane as u32)));
         let mut global = |checks: bool, store: bool| {
-            let view = memory.view(ViewOptions { grid: [1; 3], checks, read_only: Vec::new() });
+            let view = memory.view(ViewOptions { grid: [1; 3], checks, ..ViewOptions::default() });
             let mut cursor = view.cursor(0);
             time(|round| {
                 let base = if store { target } else { source } + round % 64 * 4096;
                 let addresses = offsets.map(|offset| base + offset);
                 let access = WarpAccess { addresses: black_box(&addresses), mask: u32::MAX, bytes };
-                let done = if store { cursor.store(&access, false, &data) } else { cursor.load(&access, false, &mut data) };
+                let done = if store {
+                    cursor.store(&access, By::default(), &data)
+                } else {
+                    cursor.load(&access, By::default(), &mut data)
+                };
                 assert!(black_box(done).is_ok());
             })
         };

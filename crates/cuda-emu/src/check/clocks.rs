@@ -142,6 +142,21 @@ impl Clocks {
         self.ticks[warp] = self.now;
     }
 
+    /// A warp's accesses from now on are told from those before.
+    pub fn advance(&mut self, warp: u32) {
+        self.now += 1;
+        self.ticks[warp as usize] = self.now;
+    }
+
+    /// What happens before the next step of a lane: ticks of all warps, those that do not exist without end, and of lanes of its own warp.
+    pub fn view(&self, warp: u32, lane: u32) -> (Row, impl Iterator<Item = (u32, u32)>) {
+        let mut row = self.known[warp as usize];
+        row[self.warps..].fill(u32::MAX);
+        let others = self.lanes[warp as usize].as_ref().map(|lanes| lanes[lane as usize]);
+        let others = others.into_iter().flat_map(|row| (0..).zip(row)).filter(move |&(other, _)| other != lane);
+        (row, others.chain([(lane, self.ticks[warp as usize])]))
+    }
+
     fn renew(&mut self, warp: usize) {
         self.lanes[warp] = None;
         self.ticks[warp] = self.now;

@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::hint::spin_loop;
-use std::sync::OnceLock;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use super::ordered::{Accessor, Stamps};
 
 /// How a block touches global memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +21,8 @@ pub enum GlobalAccess {
     StrongWrite,
     /// A read-modify-write.
     Atomic,
+    /// A read through the path for memory that nobody writes during the launch.
+    ReadOnly,
 }
 
 impl fmt::Display for GlobalAccess {
@@ -28,6 +33,7 @@ impl fmt::Display for GlobalAccess {
             GlobalAccess::StrongRead => "volatile read",
             GlobalAccess::StrongWrite => "volatile write",
             GlobalAccess::Atomic => "atomic",
+            GlobalAccess::ReadOnly => "read-only load",
         })
     }
 }
@@ -44,8 +50,9 @@ pub struct Conflict {
 }
 
 /// Who touched which byte of global memory during a launch. Blocks may report from several threads and in any order: a conflict is
-/// found whichever comes first. The end of the launch is the only order between blocks that is known here, so blocks that hand data on
-/// through flags and fences are reported too.
+/// found whichever comes first. Without an [`Accessor`] the end of the launch is the only order between blocks; with one, what
+/// blocks hand to each other through flags and fences counts. What several blocks have read that are not ordered among themselves,
+/// no other may write, even if it comes after all of them: their number alone is kept.
 ///
 /// State is kept for units of 16 bytes, and divided into words and bytes where blocks touch less than a unit.
 #[derive(Debug)]
@@ -55,14 +62,34 @@ pub struct GlobalRaces {
 
 type Pages = (u64, OnceLock<Box<[OnceLock<Box<Page>>]>>);
 
+/// Where a conflict is in its page, with which block's number, and what that did.
+type Place = (usize, u64, &'static str);
+
 /// Bytes of a page of state, allocated when first touched.
 const PAGE: usize = 4096;
 /// Bytes that one cell stands for, at each level of division.
-const SIZES: [usize; 3] = [16, 4, 1];
+pub(super) const SIZES: [usize; 3] = [16, 4, 1];
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Page {
     cells: [OnceLock<Box<[AtomicU64]>>; 3],
+    /// By whom and when the cells were touched, where blocks may be ordered; locked while their states change.
+    stamps: Mutex<Levels>,
+}
+
+/// The stamps of a page, by level; empty until used.
+type Levels = [Vec<Stamps>; 3];
+
+/// An access.
+#[derive(Clone, Copy)]
+struct Touch<'a> {
+    me: u64,
+    kind: GlobalAccess,
+    allocation: usize,
+    /// Offsets of the page and of the access in the allocation.
+    start: usize,
+    run: usize,
+    by: Option<&'a Accessor<'a>>,
 }
 
 /// A block is a number from 1; 0 is nobody and the greatest are many.
@@ -91,20 +118,29 @@ impl GlobalRaces {
     /// # Panics
     /// If the range is not within the allocation.
     #[inline]
-    pub fn access(&self, allocation: usize, offset: usize, bytes: usize, block: u64, kind: GlobalAccess) -> Option<Conflict> {
+    pub fn access(
+        &self,
+        allocation: usize,
+        offset: usize,
+        bytes: usize,
+        block: u64,
+        kind: GlobalAccess,
+        by: Option<&Accessor<'_>>,
+    ) -> Option<Conflict> {
         let (size, pages) = &self.allocations[allocation];
         let pages = pages.get_or_init(|| (0..size.div_ceil(PAGE as u64)).map(|_| OnceLock::new()).collect());
         let me = block % (MANY - 1) + 1;
-        if bytes == SIZES[1] && is_settled(pages, offset, me, kind) {
+        if by.is_none() && bytes == SIZES[1] && is_settled(pages, offset, me, kind) {
             return None;
         }
         let (mut at, end) = (offset, offset + bytes);
         let mut found = None;
         while at < end {
-            let page = pages[at / PAGE].get_or_init(|| Box::new(Page { cells: [const { OnceLock::new() }; 3] }));
+            let page = pages[at / PAGE].get_or_init(Box::default);
             let start = at / PAGE * PAGE;
             let stop = end.min(start + PAGE);
-            if let Some((place, other, earlier)) = page.touch(0, at - start, stop - start, me, kind) {
+            let place = page.access(at - start..stop - start, Touch { me, kind, allocation, start, run: offset, by });
+            if let Some((place, other, earlier)) = place {
                 let other = (other != MANY).then(|| other - 1);
                 found = found.or(Some(Conflict { offset: start + place, other, earlier }));
             }
@@ -133,9 +169,7 @@ fn is_settled(pages: &[OnceLock<Box<Page>>], offset: usize, me: u64, kind: Globa
     }
     // A word whose unit was never divided has the state 0, which no access leaves as it is.
     let state = words[offset % PAGE / SIZES[1]].load(Acquire);
-    state & (DIVIDED | DIVIDING) == 0
-        && step(state, me, kind) == state
-        && (is_mine(state, me) || conflict(state, me, kind).is_none())
+    state & (DIVIDED | DIVIDING) == 0 && step(state, me, kind) == state && conflict(state, me, kind).is_none()
 }
 
 impl Page {
@@ -144,31 +178,44 @@ impl Page {
         self.cells[level].get_or_init(|| (0..PAGE / SIZES[level]).map(|_| AtomicU64::new(0)).collect())
     }
 
-    /// Touches bytes `from..to`; returns the first conflict: its place, the other block's number and what it did.
-    fn touch(&self, level: usize, from: usize, to: usize, me: u64, kind: GlobalAccess) -> Option<(usize, u64, &'static str)> {
-        let size = SIZES[level];
+    fn access(&self, bytes: Range<usize>, touch: Touch<'_>) -> Option<Place> {
+        if touch.by.is_none() {
+            return self.touch(0, bytes, touch, None);
+        }
+        let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        self.touch(0, bytes, touch, Some(&mut *stamps))
+    }
+
+    /// Touches bytes of the page; returns the first conflict.
+    fn touch(&self, level: usize, bytes: Range<usize>, touch: Touch<'_>, mut stamps: Option<&mut Levels>) -> Option<Place> {
+        let (size, Touch { me, kind, .. }) = (SIZES[level], touch);
         let mut found = None;
         // A state that this access leaves as it is, without conflict: most cells of a range are in the same.
         let mut settled = DIVIDING;
-        let first = from / size;
-        for (cell, index) in self.cells(level)[first..to.div_ceil(size)].iter().zip(first..) {
-            let (low, high) = (from.max(index * size), to.min((index + 1) * size));
+        let first = bytes.start / size;
+        for (cell, index) in self.cells(level)[first..bytes.end.div_ceil(size)].iter().zip(first..) {
+            let (low, high) = (bytes.start.max(index * size), bytes.end.min((index + 1) * size));
             let whole = high - low == size;
             let state = cell.load(Acquire);
             if whole && state == settled {
                 continue;
             }
             if !whole && state & DIVIDED == 0 {
-                self.divide(level, index, cell);
+                self.divide(level, index, cell, stamps.as_deref_mut());
             }
-            let conflict = match if whole { update(cell, me, kind) } else { None } {
+            let updated = match (whole, &mut stamps) {
+                (false, _) => None,
+                (true, None) => update(cell, me, kind),
+                (true, Some(stamps)) => update_ordered(cell, &mut stamps_of(stamps, level)[index], touch, level, low),
+            };
+            let conflict = match updated {
                 Some((state, conflict)) => {
-                    if conflict.is_none() && step(state, me, kind) == state {
+                    if conflict.is_none() && stamps.is_none() && step(state, me, kind) == state {
                         settled = state;
                     }
                     conflict.map(|(other, earlier)| (low, other, earlier))
                 }
-                None => self.touch(level + 1, low, high, me, kind),
+                None => self.touch(level + 1, low..high, touch, stamps.as_deref_mut()),
             };
             found = found.or(conflict);
         }
@@ -176,17 +223,23 @@ impl Page {
     }
 
     /// Hands the state of a cell to the cells of the next level.
-    fn divide(&self, level: usize, index: usize, cell: &AtomicU64) {
+    fn divide(&self, level: usize, index: usize, cell: &AtomicU64, mut stamps: Option<&mut Levels>) {
         let state = wait(cell);
         if state & DIVIDED != 0 {
             return;
         }
         if cell.compare_exchange(state, DIVIDING, Acquire, Acquire).is_err() {
-            return self.divide(level, index, cell);
+            return self.divide(level, index, cell, stamps);
         }
         let parts = SIZES[level] / SIZES[level + 1];
         for part in &self.cells(level + 1)[index * parts..(index + 1) * parts] {
             part.store(state, Release);
+        }
+        if let Some(stamps) = &mut stamps {
+            let whole = stamps_of(stamps, level)[index];
+            for (part, stamps) in stamps_of(stamps, level + 1)[index * parts..(index + 1) * parts].iter_mut().enumerate() {
+                *stamps = whole.part(part * SIZES[level + 1]);
+            }
         }
         cell.store(DIVIDED, Release);
     }
@@ -227,16 +280,59 @@ fn update(cell: &AtomicU64, me: u64, kind: GlobalAccess) -> Option<(u64, Option<
         }
         let next = step(state, me, kind);
         if next == state || cell.compare_exchange_weak(state, next, Release, Acquire).is_ok() {
-            return Some((next, if is_mine(state, me) { None } else { conflict(state, me, kind) }));
+            return Some((next, conflict(state, me, kind)));
         }
     }
 }
 
-/// Whether nobody else touched the cell.
-#[inline]
-fn is_mine(state: u64, me: u64) -> bool {
+fn stamps_of(levels: &mut Levels, level: usize) -> &mut [Stamps] {
+    let stamps = &mut levels[level];
+    if stamps.is_empty() {
+        stamps.resize(PAGE / SIZES[level], Stamps::default());
+    }
+    stamps
+}
+
+/// [`update`] where blocks may be ordered: what comes before the access is no conflict, and need not be kept. The page is locked.
+fn update_ordered(
+    cell: &AtomicU64,
+    stamps: &mut Stamps,
+    touch: Touch<'_>,
+    level: usize,
+    low: usize,
+) -> Option<(u64, Option<(u64, &'static str)>)> {
+    let state = wait(cell);
+    let by = touch.by.filter(|_| state & DIVIDED == 0)?;
+    let (Touch { me, kind, .. }, size, offset) = (touch, SIZES[level], touch.start + low);
+    let position = offset - touch.run;
     let (writer, reader) = (state & MANY, state >> READER_SHIFT & MANY);
-    (writer == 0 || writer == me) && (reader == 0 || reader == me)
+    let is_read = matches!(kind, GlobalAccess::Read | GlobalAccess::StrongRead | GlobalAccess::ReadOnly);
+    let (mut before, mut kept) = (state, state);
+    if reader != 0 && reader != me && reader != MANY && by.follows(reader - 1, stamps.reader, position, size) {
+        before &= !(READER | READER_STRONG);
+        if is_read {
+            kept = before;
+        }
+    }
+    if kind != GlobalAccess::ReadOnly && writer != 0 && writer != me && conflict(before, me, kind).is_some() {
+        let follows = writer != MANY && by.follows(writer - 1, stamps.writer, position, size);
+        if follows || state & WRITER_ATOMIC != 0 && by.has_seen(touch.allocation, offset, position, size) {
+            before &= !(MANY | WRITER_ATOMIC);
+            if !is_read {
+                kept &= !(MANY | WRITER_ATOMIC);
+            }
+        }
+    }
+    let next = step(kept, me, kind);
+    let new = by.stamp(position);
+    let stamp = if is_read { &mut stamps.reader } else { &mut stamps.writer };
+    let former = if is_read { kept >> READER_SHIFT & MANY } else { kept & MANY };
+    // An own plain write stays what others must come after, whatever the block does to the place atomically.
+    if is_read || former != me || next != kept || kind == GlobalAccess::Write || state & WRITER_ATOMIC != 0 {
+        *stamp = if former == me { by.renewed(*stamp, new, size) } else { new };
+    }
+    cell.store(next, Release);
+    Some((next, conflict(before, me, kind)))
 }
 
 /// The state after an access.
@@ -244,7 +340,7 @@ fn is_mine(state: u64, me: u64) -> bool {
 fn step(state: u64, me: u64, kind: GlobalAccess) -> u64 {
     let (writer, reader) = (state & MANY, state >> READER_SHIFT & MANY);
     match kind {
-        GlobalAccess::Read | GlobalAccess::StrongRead => {
+        GlobalAccess::Read | GlobalAccess::StrongRead | GlobalAccess::ReadOnly => {
             let reader_now = if reader == 0 || reader == me { me } else { MANY };
             let strong = kind == GlobalAccess::StrongRead && (reader == 0 || state & READER_STRONG != 0);
             let kept = state & !(READER | READER_STRONG);
@@ -262,13 +358,24 @@ fn step(state: u64, me: u64, kind: GlobalAccess) -> u64 {
 }
 
 /// Whom an access conflicts with.
+#[inline]
 fn conflict(state: u64, me: u64, kind: GlobalAccess) -> Option<(u64, &'static str)> {
+    let (writer, reader) = (state & MANY, state >> READER_SHIFT & MANY);
+    if (writer == 0 || writer == me) && (reader == 0 || reader == me) && kind != GlobalAccess::ReadOnly {
+        return None;
+    }
+    conflict_of_many(state, me, kind)
+}
+
+/// [`conflict`] for a cell that another block touched.
+fn conflict_of_many(state: u64, me: u64, kind: GlobalAccess) -> Option<(u64, &'static str)> {
     let (writer, reader) = (state & MANY, state >> READER_SHIFT & MANY);
     let (atomic, strong) = (state & WRITER_ATOMIC != 0, state & READER_STRONG != 0);
     let other_writer = writer != 0 && writer != me;
     let other_reader = reader != 0 && reader != me;
     let (by_writer, by_reader) = match kind {
         GlobalAccess::Read => (other_writer, false),
+        GlobalAccess::ReadOnly => (writer != 0, false),
         GlobalAccess::StrongRead => (other_writer && !atomic, false),
         GlobalAccess::Write => (other_writer, other_reader),
         GlobalAccess::StrongWrite | GlobalAccess::Atomic => (other_writer && !atomic, other_reader && !strong),
@@ -292,7 +399,7 @@ mod tests {
         let races = GlobalRaces::new([10_000]);
         let mut found = Vec::new();
         for (step, &(offset, bytes, block, kind)) in accesses.iter().enumerate() {
-            if let Some(conflict) = races.access(0, offset, bytes, block, kind) {
+            if let Some(conflict) = races.access(0, offset, bytes, block, kind, None) {
                 found.push((step, conflict.other));
             }
         }
@@ -331,20 +438,20 @@ mod tests {
     #[test]
     fn conflicts_name_the_place() {
         let races = GlobalRaces::new([64, 10_000]);
-        assert_eq!(races.access(1, 5000, 2, 7, Write), None);
-        let found = races.access(1, 4000, 2000, 8, Read).unwrap();
+        assert_eq!(races.access(1, 5000, 2, 7, Write, None), None);
+        let found = races.access(1, 4000, 2000, 8, Read, None).unwrap();
         assert_eq!(found, Conflict { offset: 5000, other: Some(7), earlier: "written" });
-        assert_eq!(races.access(0, 0, 64, 9, Write), None);
+        assert_eq!(races.access(0, 0, 64, 9, Write, None), None);
     }
 
     #[test]
     fn unique_bytes_count_each_byte_once() {
         let races = GlobalRaces::new([10_000]);
         for block in 0..3 {
-            races.access(0, 100, 1000, block, Read);
+            races.access(0, 100, 1000, block, Read, None);
         }
-        races.access(0, 50, 7, 1, Write);
-        races.access(0, 50, 16, 1, Atomic);
+        races.access(0, 50, 7, 1, Write, None);
+        races.access(0, 50, 16, 1, Atomic, None);
         assert_eq!(races.unique_bytes(), (1000, 16));
     }
 
@@ -374,10 +481,10 @@ mod tests {
                         let mut found = 0;
                         for i in 0..4000usize {
                             // Interleaved three-byte pieces, and one word that all write.
-                            found += usize::from(races.access(0, 12 * i + 3 * block as usize, 3, block, Write).is_some());
-                            found += usize::from(races.access(0, 60_000, 4, block, Read).is_some());
+                            found += usize::from(races.access(0, 12 * i + 3 * block as usize, 3, block, Write, None).is_some());
+                            found += usize::from(races.access(0, 60_000, 4, block, Read, None).is_some());
                         }
-                        races.access(0, 64_000, 4, block, Write).map_or(found, |_| found + 1)
+                        races.access(0, 64_000, 4, block, Write, None).map_or(found, |_| found + 1)
                     })
                 })
                 .collect();

@@ -1,6 +1,6 @@
 //! Loads and stores of a warp.
 
-use crate::memory::{LaneBytes, WarpAccess};
+use crate::memory::{By, LaneBytes, WarpAccess};
 use crate::ptx::{Access, Address, NONE, Slot, Space};
 use crate::report::{FindingKind, Issue};
 
@@ -57,7 +57,10 @@ pub(crate) fn load(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &Access, mas
         let access = WarpAccess { addresses: &addresses, mask, bytes };
         let done = match space {
             Space::Global | Space::Const | Space::Generic => {
-                cta.global.load(&access, op.strong, &mut values).map_err(Issue::from)
+                if op.order.strong {
+                    poll(warp, cta, &access);
+                }
+                cta.global.load(&access, By { warp: warp.index, order: op.order }, &mut values).map_err(Issue::from)
             }
             Space::Shared => {
                 let narrow = narrow(&addresses);
@@ -77,6 +80,12 @@ pub(crate) fn load(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &Access, mas
     Ok(())
 }
 
+/// Notes a strong read of global memory.
+pub(crate) fn poll(warp: &mut Warp, cta: &mut Cta<'_>, access: &WarpAccess<'_>) {
+    let first = access.addresses[access.mask.trailing_zeros() as usize & 31];
+    cta.polls += u32::from(warp.polling.read(first));
+}
+
 /// Executes a store for the lanes in `mask`.
 pub(crate) fn store(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &Access, mask: u32) -> Result<(), Stop> {
     let addresses = addresses(&warp.regs, &op.address);
@@ -92,7 +101,7 @@ pub(crate) fn store(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &Access, ma
                 cta.shared.store(&access, warp.index, &values)
             }
             Space::Local => warp.local.store(&access, &values).map(|()| None),
-            _ => cta.global.store(&access, op.strong, &values).map_err(Issue::from),
+            _ => cta.global.store(&access, By { warp: warp.index, order: op.order }, &values).map_err(Issue::from),
         };
         match done {
             Ok(None) => {}

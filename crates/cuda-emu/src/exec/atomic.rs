@@ -1,10 +1,10 @@
 //! `atom` and `red`.
 
-use crate::memory::WarpAccess;
+use crate::memory::{By, WarpAccess};
 use crate::ptx::{Atomic, AtomicKind, AtomicOp, NONE, Space};
 use crate::report::Issue;
 
-use super::access::{addresses, narrow, spaces};
+use super::access::{addresses, narrow, poll, spaces};
 use super::alu::{bfloat_to_single, half_to_single, odd_single, single_to_bfloat, single_to_half};
 use super::cta::{Cta, Stop};
 use super::regs::LANES;
@@ -33,7 +33,11 @@ pub(crate) fn atomic(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &Atomic, m
             cta.shared.atomic(&WarpAccess { addresses: &narrow, mask, bytes }, warp.index, &mut old, update)
         } else {
             // Local memory has no atomics: an address in its window is no global address, and is reported as such.
-            cta.global.atomic(&WarpAccess { addresses: &addresses, mask, bytes }, &mut old, update).map_err(Issue::from)
+            let (access, by) = (WarpAccess { addresses: &addresses, mask, bytes }, By { warp: warp.index, order: op.order });
+            if op.d != NONE {
+                poll(warp, cta, &access);
+            }
+            cta.global.atomic(&access, by, op.d != NONE, &mut old, update).map_err(Issue::from)
         };
         match done {
             Ok(None) => {}

@@ -24,32 +24,75 @@ struct Gathering {
     votes: (u32, u32),
 }
 
-/// Runs all warps to their end.
-pub(crate) fn run(warps: &mut [Warp], cta: &mut Cta<'_>) -> Result<(), Stop> {
-    let mut gatherings: Vec<Option<Gathering>> = vec![None; BARRIERS];
-    let mut shuffler = Shuffler::new(cta.options.warp_order, cta.place.block);
-    let mut turns: Vec<usize> = (0..warps.len()).collect();
-    loop {
-        shuffler.arrange(&mut turns);
-        let mut moved = false;
-        for &turn in &turns {
-            if warps[turn].state != State::Ready {
-                continue;
+/// A block that has begun.
+pub(crate) struct Block<'a> {
+    pub warps: Vec<Warp>,
+    pub cta: Cta<'a>,
+    gatherings: Vec<Option<Gathering>>,
+    shuffler: Shuffler,
+    turns: Vec<usize>,
+}
+
+/// Why a block stopped running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pause {
+    Done,
+    /// All warps that can go on read the same memory over and over, and change nothing.
+    Waiting,
+}
+
+impl<'a> Block<'a> {
+    /// `warps` are at the kernel's first instruction.
+    pub(crate) fn new(warps: Vec<Warp>, cta: Cta<'a>) -> Block<'a> {
+        let shuffler = Shuffler::new(cta.options.warp_order, cta.place.block);
+        let turns = (0..warps.len()).collect();
+        Block { warps, cta, gatherings: vec![None; BARRIERS], shuffler, turns }
+    }
+
+    /// Runs until all warps have ended, or until other blocks must run first.
+    pub(crate) fn run(&mut self) -> Result<Pause, Stop> {
+        let Block { warps, cta, gatherings, shuffler, turns } = self;
+        let mut changes = None;
+        loop {
+            shuffler.arrange(turns);
+            let mut moved = false;
+            for &turn in &*turns {
+                if warps[turn].state != State::Ready {
+                    continue;
+                }
+                moved = true;
+                cta.polls = 0;
+                step::run(&mut warps[turn], cta, shuffler.quantum())?;
+                match warps[turn].state {
+                    State::Waiting { pc, barrier } => arrive(warps, turn, cta, gatherings, pc, barrier)?,
+                    State::Done => release_complete(warps, cta, gatherings)?,
+                    State::Ready => {}
+                }
             }
-            moved = true;
-            step::run(&mut warps[turn], cta, shuffler.quantum())?;
-            match warps[turn].state {
-                State::Waiting { pc, barrier } => arrive(warps, turn, cta, &mut gatherings, pc, barrier)?,
-                State::Done => release_complete(warps, cta, &mut gatherings)?,
-                State::Ready => {}
+            if warps.iter().all(|warp| warp.state == State::Done) {
+                return Ok(Pause::Done);
+            }
+            if !moved {
+                return Err(deadlock(warps, cta));
+            }
+            if changes != Some(cta.global.own_changes()) {
+                changes = Some(cta.global.own_changes());
+                warps.iter_mut().for_each(|warp| warp.polling.restart(warp.executed));
+            } else if warps.iter().all(|warp| warp.state != State::Ready || warp.polling.waits(warp.executed)) {
+                return Ok(Pause::Waiting);
             }
         }
-        if warps.iter().all(|warp| warp.state == State::Done) {
-            return Ok(());
-        }
-        if !moved {
-            return Err(deadlock(warps, cta));
-        }
+    }
+
+    /// Ends a block that waits for what no block will do.
+    pub(crate) fn give_up(&mut self) -> Stop {
+        let Some(warp) = self.warps.iter().find(|warp| warp.state == State::Ready) else {
+            return deadlock(&self.warps, &mut self.cta);
+        };
+        let (pc, lane) = warp.stack.last().map_or((0, 0), |top| (top.pc, top.mask.trailing_zeros()));
+        let pc = pc.min(self.cta.kernel.code.len().saturating_sub(1) as u32);
+        let message = "the thread waits in a loop for memory to change, and all blocks that can run do so".to_owned();
+        self.cta.fail_with(warp.index, pc, FindingKind::Deadlock, lane, message)
     }
 }
 
@@ -82,7 +125,7 @@ fn arrive(
         return Err(cta.fail_with(warp.index, pc, FindingKind::BarrierMismatch, first, message));
     }
     gathering.threads += 32;
-    cta.shared.arrive(warp.index, barrier);
+    cta.arrive(warp.index, barrier);
     if op.a != NONE {
         let votes = warp.regs.preds[usize::from(op.a)] ^ if op.negated { u32::MAX } else { 0 };
         gathering.votes.0 += (votes & warp.live).count_ones();
@@ -120,7 +163,7 @@ fn release_complete(warps: &mut [Warp], cta: &mut Cta<'_>, gatherings: &mut [Opt
             cta.report(gone.index, pc, Issue { kind: FindingKind::ExitBeforeBarrier, lane, address: None, message });
         }
         let waiters = gathering.waiting.iter().fold(0, |bits, &index| bits | 1 << index);
-        cta.shared.complete(number as u32, waiters);
+        cta.complete(number as u32, waiters);
         for &index in &gathering.waiting {
             let warp = &mut warps[index];
             if let State::Waiting { pc, .. } = warp.state

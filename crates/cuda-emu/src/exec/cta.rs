@@ -33,12 +33,45 @@ pub(crate) struct Cta<'a> {
     pub findings: Vec<Finding>,
     /// Changes with every reading of a clock.
     pub clock: u64,
+    /// Repeated strong reads of global memory in the present turn of a warp: it may be waiting for others.
+    pub polls: u32,
 }
 
 /// Findings kept per block; after that a block has nothing new to say.
 const MAX_FINDINGS: usize = 1000;
 
 impl Cta<'_> {
+    /// A warp arrives at a block barrier.
+    pub(crate) fn arrive(&mut self, warp: u32, barrier: u32) {
+        self.shared.arrive(warp, barrier);
+        if let Some(threads) = self.global.threads() {
+            threads.arrive(warp, barrier);
+        }
+    }
+
+    /// A block barrier lets these warps (as bits) go on.
+    pub(crate) fn complete(&mut self, barrier: u32, waiters: u32) {
+        self.shared.complete(barrier, waiters);
+        if let Some(threads) = self.global.threads() {
+            threads.complete(barrier, waiters);
+        }
+    }
+
+    /// `bar.warp.sync` of the lanes in `mask`.
+    pub(crate) fn warp_sync(&mut self, warp: u32, mask: u32, live: u32) {
+        self.shared.warp_sync(warp, mask, live);
+        if let Some(threads) = self.global.threads() {
+            threads.warp_sync(warp, mask, live);
+        }
+    }
+
+    /// A fence of device scope or wider by the lanes in `mask`.
+    pub(crate) fn fence(&mut self, warp: u32, mask: u32, sequential: bool) {
+        if let Some(threads) = self.global.threads() {
+            threads.fence(warp, mask, sequential);
+        }
+    }
+
     /// Notes something that does not end the launch.
     pub(crate) fn report(&mut self, warp: u32, pc: u32, issue: Issue) {
         if self.findings.len() < MAX_FINDINGS || issue.kind.is_fault() {

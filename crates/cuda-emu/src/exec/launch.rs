@@ -1,14 +1,15 @@
 //! Runs a launch: its limits, its blocks, and what they add up to.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::memory::{LaunchView, Memory, ViewOptions};
 use crate::profile::Profile;
 use crate::ptx::Op;
-use crate::report::{Counters, Finding, FindingKind, Findings, InstructionClass};
+use crate::report::{Counters, Finding, FindingKind, Findings, InstructionClass, Occupancy, OccupancyRequest};
 
-use super::block;
+use super::block::{Block, Pause};
 use super::cta::{Count, Cta, Stop};
 use super::options::{Fault, Launch, Outcome};
 use super::order::Shuffler;
@@ -24,10 +25,22 @@ pub fn run(launch: &Launch<'_>, memory: &Memory) -> Outcome {
         return Outcome { counters: Counters::default(), findings: vec![finding], fault: Some(Fault::InvalidLaunch) };
     }
     let template = Template::new(launch.kernel, &|variable| addresses.get(variable as usize).copied().unwrap_or(0));
-    let view = memory.view(ViewOptions { grid: launch.grid, checks: launch.options.checks, ..ViewOptions::default() });
+    let view = memory.view(ViewOptions {
+        grid: launch.grid,
+        checks: launch.options.checks,
+        ordered_threads: if launch.kernel.observes { launch.block.iter().product() } else { 0 },
+        ..ViewOptions::default()
+    });
     let mut blocks: Vec<u64> = (0..launch.grid.iter().map(|&n| u64::from(n)).product()).collect();
     Shuffler::new(launch.options.block_order, [0; 3]).arrange(&mut blocks);
-    let job = Job { launch, template, view, blocks, next: AtomicUsize::new(0), stopped: AtomicBool::new(false) };
+    let occupancy = OccupancyRequest {
+        threads: launch.block.iter().product(),
+        registers: launch.kernel.registers_estimate,
+        shared: launch.kernel.dynamic_start + launch.dynamic_shared,
+    };
+    let per_multiprocessor = Occupancy::of(&occupancy, &launch.profile.limits()).blocks.max(1);
+    let resident = per_multiprocessor as usize * launch.profile.sm_count.max(1) as usize;
+    let job = Job { launch, template, view, blocks, resident, progress: Mutex::default(), stopped: AtomicBool::new(false) };
     let total = Mutex::new(Total::default());
     let wanted = match launch.options.workers {
         0 => rayon::current_num_threads(),
@@ -92,7 +105,9 @@ struct Job<'a> {
     view: LaunchView,
     /// Linear block numbers in order of their turns.
     blocks: Vec<u64>,
-    next: AtomicUsize,
+    /// Blocks that the device holds at once; if these wait for others, they wait for ever.
+    resident: usize,
+    progress: Mutex<Progress>,
     stopped: AtomicBool,
 }
 
@@ -104,64 +119,172 @@ struct Total {
     fault: Option<Fault>,
 }
 
-impl Job<'_> {
+fn add_counts(into: &mut Vec<Count>, counts: Vec<Count>) {
+    if into.is_empty() {
+        *into = counts;
+        return;
+    }
+    for (sum, count) in into.iter_mut().zip(&counts) {
+        sum.warps += count.warps;
+        sum.lanes += count.lanes;
+    }
+}
+
+/// Adds what a block counted and found, and keeps its parts for another.
+fn collect(block: Block<'_>, own: &mut Total, pool: &mut Vec<(Vec<Warp>, Shared)>) {
+    let Block { warps, mut cta, .. } = block;
+    let counters = &mut cta.counters;
+    counters.blocks += 1;
+    counters.warps += warps.len() as u64;
+    counters.global_load += &cta.global.loads;
+    counters.global_store += &cta.global.stores;
+    counters.global_atomic += &cta.global.atomics;
+    own.counters.merge(counters);
+    add_counts(&mut own.counts, cta.counts);
+    own.findings.extend(cta.findings);
+    pool.push((warps, cta.shared));
+}
+
+/// How far a launch has come.
+#[derive(Default)]
+struct Progress {
+    /// Turns taken.
+    next: usize,
+    /// Blocks that have begun and not ended.
+    live: usize,
+    /// Those of them that found nothing to do while memory stayed as it was after this many changes; each counts once per `round`.
+    idle: usize,
+    changes: u64,
+    round: u64,
+}
+
+/// A block that waits for others.
+struct Parked<'a> {
+    block: Block<'a>,
+    /// Changes of memory when it last ran.
+    changes: u64,
+    /// How often it ran since they changed.
+    vain: u32,
+    /// The round in which it was counted as idle.
+    round: u64,
+}
+
+/// How often a block looks in vain before it counts as idle.
+const VAIN: u32 = 16;
+
+impl<'a> Job<'a> {
     /// Runs blocks until none is left or one has failed.
-    fn work(&self, total: &Mutex<Total>) {
-        let launch = self.launch;
-        let (kernel, options) = (launch.kernel, launch.options);
-        let threads: u32 = launch.block.iter().product();
-        let mut warps: Vec<Warp> = (0..threads.div_ceil(32)).map(|_| Warp::new()).collect();
-        let dynamic_start = if launch.dynamic_shared == 0 { kernel.static_shared } else { kernel.dynamic_start };
-        let shared_bytes = dynamic_start + launch.dynamic_shared;
-        let mut own = Total { counts: vec![Count::default(); kernel.code.len()], ..Total::default() };
-        let mut shared = Shared::default();
+    fn work(&'a self, total: &Mutex<Total>) {
+        let mut own = Total::default();
+        let mut pool = Vec::new();
+        let mut parked: VecDeque<Parked<'a>> = VecDeque::new();
         while !self.stopped.load(Ordering::Relaxed) {
-            let turn = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(&linear) = self.blocks.get(turn) else { break };
-            let place = self.place(linear, shared_bytes);
-            shared.reset(shared_bytes, warps.len(), options.checks);
-            let mut cta = Cta {
-                kernel,
-                options,
-                params: launch.params,
-                place,
-                shared: std::mem::take(&mut shared),
-                global: self.view.cursor(linear),
-                counters: std::mem::take(&mut own.counters),
-                counts: std::mem::take(&mut own.counts),
-                findings: Vec::new(),
-                clock: 0,
+            let news = parked.front().is_some_and(|front| front.changes != self.view.changes());
+            let started = if news { None } else { self.admit().map(|linear| self.start(linear, &mut own, &mut pool)) };
+            let Some(mut running) = started.or_else(|| parked.pop_front()) else { break };
+            running.vain = if running.changes == self.view.changes() { running.vain + 1 } else { 0 };
+            running.changes = self.view.changes();
+            let done = running.block.run();
+            let done = match done {
+                Ok(Pause::Waiting) if self.is_stuck(&mut running) => Err(running.block.give_up()),
+                done => done,
             };
-            for (index, warp) in warps.iter_mut().enumerate() {
-                warp.start(index as u32, kernel, &self.template, &place, options.checks);
+            match done {
+                Ok(Pause::Waiting) => {
+                    parked.push_back(running);
+                    continue;
+                }
+                Ok(Pause::Done) => self.retire(&running),
+                Err(Stop(fault)) => {
+                    own.fault = Some(fault);
+                    self.stopped.store(true, Ordering::Relaxed);
+                }
             }
-            let done = block::run(&mut warps, &mut cta);
-            own.counters = cta.counters;
-            own.counters.blocks += 1;
-            own.counters.warps += warps.len() as u64;
-            own.counters.global_load += &cta.global.loads;
-            own.counters.global_store += &cta.global.stores;
-            own.counters.global_atomic += &cta.global.atomics;
-            own.counts = cta.counts;
-            own.findings.extend(cta.findings);
-            shared = cta.shared;
-            if let Err(Stop(fault)) = done {
-                own.fault = Some(fault);
-                self.stopped.store(true, Ordering::Relaxed);
-            }
+            collect(running.block, &mut own, &mut pool);
         }
-        own.counters.shared_load = shared.loads;
-        own.counters.shared_store = shared.stores;
-        own.counters.shared_atomic = shared.atomics;
+        parked.into_iter().for_each(|parked| collect(parked.block, &mut own, &mut pool));
+        for (_, shared) in &pool {
+            own.counters.shared_load += &shared.loads;
+            own.counters.shared_store += &shared.stores;
+            own.counters.shared_atomic += &shared.atomics;
+        }
         let mut total = total.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         total.counters.merge(&own.counters);
-        total.counts.resize(kernel.code.len(), Count::default());
-        for (sum, count) in total.counts.iter_mut().zip(&own.counts) {
-            sum.warps += count.warps;
-            sum.lanes += count.lanes;
-        }
+        add_counts(&mut total.counts, own.counts);
         total.findings.merge(own.findings);
         total.fault = total.fault.or(own.fault);
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn may_admit(&self, progress: &Progress) -> bool {
+        progress.next < self.blocks.len() && progress.live < self.resident
+    }
+
+    /// The linear number of the block whose turn it is to begin, if the device has room for it.
+    fn admit(&self) -> Option<u64> {
+        let mut progress = self.progress();
+        if !self.may_admit(&progress) {
+            return None;
+        }
+        progress.next += 1;
+        progress.live += 1;
+        self.blocks.get(progress.next - 1).copied()
+    }
+
+    /// A block has ended.
+    fn retire(&self, block: &Parked<'_>) {
+        let mut progress = self.progress();
+        progress.live -= 1;
+        progress.idle -= usize::from(block.round == progress.round);
+    }
+
+    /// Whether a block that waits will wait for ever: all others do, and memory stays as it is.
+    fn is_stuck(&self, block: &mut Parked<'_>) -> bool {
+        let mut progress = self.progress();
+        let changes = self.view.changes();
+        if progress.changes != changes {
+            (progress.changes, progress.idle, progress.round) = (changes, 0, progress.round + 1);
+        }
+        if block.vain >= VAIN && block.changes == changes && block.round != progress.round {
+            block.round = progress.round;
+            progress.idle += 1;
+        }
+        progress.idle >= progress.live && !self.may_admit(&progress)
+    }
+
+    /// A block at its first instruction.
+    fn start(&'a self, linear: u64, own: &mut Total, pool: &mut Vec<(Vec<Warp>, Shared)>) -> Parked<'a> {
+        let launch = self.launch;
+        let (kernel, options) = (launch.kernel, launch.options);
+        let dynamic_start = if launch.dynamic_shared == 0 { kernel.static_shared } else { kernel.dynamic_start };
+        let shared_bytes = dynamic_start + launch.dynamic_shared;
+        let place = self.place(linear, shared_bytes);
+        let (mut warps, mut shared) = pool.pop().unwrap_or_default();
+        warps.resize_with(launch.block.iter().product::<u32>().div_ceil(32) as usize, Warp::new);
+        shared.reset(shared_bytes, warps.len(), options.checks);
+        for (index, warp) in warps.iter_mut().enumerate() {
+            warp.start(index as u32, kernel, &self.template, &place, options.checks);
+        }
+        // Counts are handed from block to block; only one that waits keeps them.
+        let mut counts = std::mem::take(&mut own.counts);
+        counts.resize(kernel.code.len(), Count::default());
+        let cta = Cta {
+            kernel,
+            options,
+            params: launch.params,
+            place,
+            shared,
+            global: self.view.cursor(linear),
+            counters: std::mem::take(&mut own.counters),
+            counts,
+            findings: Vec::new(),
+            clock: 0,
+            polls: 0,
+        };
+        Parked { block: Block::new(warps, cta), changes: u64::MAX, vain: 0, round: u64::MAX }
     }
 
     fn place(&self, linear: u64, shared_bytes: u32) -> Place {

@@ -1,6 +1,6 @@
 //! `ldmatrix` and `cp.async`.
 
-use crate::memory::{LaneBytes, WarpAccess};
+use crate::memory::{By, LaneBytes, WarpAccess};
 use crate::ptx::{CopyAsync, LoadMatrix, NONE};
 use crate::report::{FindingKind, Issue};
 
@@ -79,7 +79,7 @@ pub(crate) fn copy_async(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &CopyA
                 let mut one = LaneBytes::new();
                 let at = global.map(|address| address.wrapping_add(byte as u64));
                 let access = WarpAccess { addresses: &at, mask: 1 << lane, bytes: 1 };
-                let done = cta.global.load(&access, false, &mut one).map_err(Issue::from);
+                let done = cta.global.load(&access, By::warp(warp.index), &mut one).map_err(Issue::from);
                 settle(cta, warp.index, pc, done)?;
                 values.lane_mut(lane, bytes as usize)[byte] = one.lane(lane, 1)[0];
             }
@@ -87,7 +87,7 @@ pub(crate) fn copy_async(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &CopyA
     }
     if whole != 0 {
         let access = WarpAccess { addresses: &global, mask: whole, bytes };
-        let done = cta.global.load(&access, false, &mut values).map_err(Issue::from);
+        let done = cta.global.load(&access, By::warp(warp.index), &mut values).map_err(Issue::from);
         settle(cta, warp.index, pc, done)?;
     }
     let access = WarpAccess { addresses: &shared, mask, bytes };

@@ -9,13 +9,13 @@ use super::collective::{shuffle, warp_barrier, warp_wide};
 use super::cta::{Cta, Stop};
 use super::matrix::{copy_async, load_matrix};
 use super::mma::mma;
-use super::warp::{State, Warp};
+use super::warp::{Polling, State, Warp};
 
-/// Runs `warp` until it waits at a block barrier, has ended, or has executed `quantum` instructions.
+/// Runs `warp` until it waits at a block barrier, has ended, has executed `quantum` instructions or has polled memory for long.
 pub(crate) fn run(warp: &mut Warp, cta: &mut Cta<'_>, quantum: u64) -> Result<(), Stop> {
     let kernel = cta.kernel;
     let stop_at = warp.executed.saturating_add(quantum);
-    while warp.state == State::Ready && warp.executed < stop_at {
+    while warp.state == State::Ready && warp.executed < stop_at && cta.polls < Polling::TURN {
         let Some(top) = warp.stack.last_mut() else {
             warp.state = State::Done;
             break;
@@ -65,6 +65,10 @@ fn guard(warp: &Warp, instr: &Instr) -> u32 {
 fn execute(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, instr: &Instr, part: u32, mask: u32) -> Result<(), Stop> {
     match &instr.op {
         Op::Alu(_) | Op::Branch { .. } | Op::Nop => Ok(()),
+        Op::Fence { sequential } => {
+            cta.fence(warp.index, mask, *sequential);
+            Ok(())
+        }
         Op::Load(op) => load(warp, cta, pc, op, mask),
         Op::Store(op) => store(warp, cta, pc, op, mask),
         Op::Atomic(op) => atomic(warp, cta, pc, op, mask),
@@ -113,7 +117,7 @@ fn execute(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, instr: &Instr, part: u32
         Op::WarpBarrier(members) => {
             cta.counters.warp_barriers += 1;
             warp_barrier(warp, cta, pc, *members, mask)?;
-            cta.shared.warp_sync(warp.index, mask, warp.live);
+            cta.warp_sync(warp.index, mask, warp.live);
             Ok(())
         }
         Op::Exit => {

@@ -37,7 +37,47 @@ pub(crate) struct Warp {
     pub all: u32,
     pub state: State,
     pub executed: u64,
+    pub polling: Polling,
     pub local: Local,
+}
+
+/// How a warp looks at global memory again and again.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Polling {
+    /// What it read strongly of late, by the address of the first lane.
+    recent: [u64; 4],
+    next: usize,
+    /// Repeated reads since [`Polling::restart`], and the instruction count then.
+    repeated: u64,
+    since: u64,
+}
+
+impl Polling {
+    /// Repeated reads after which a warp's turn ends.
+    pub(crate) const TURN: u32 = 256;
+    /// Instructions per repeated read, at most, of a warp that only waits.
+    const LOOP: u64 = 64;
+
+    /// Notes a strong read; whether the address was read not long ago.
+    pub(crate) fn read(&mut self, address: u64) -> bool {
+        let again = self.recent.contains(&address);
+        if again {
+            self.repeated += 1;
+        } else {
+            self.recent[self.next % 4] = address;
+            self.next += 1;
+        }
+        again
+    }
+
+    pub(crate) fn restart(&mut self, executed: u64) {
+        (self.repeated, self.since) = (0, executed);
+    }
+
+    /// Whether the warp seems to do nothing but wait.
+    pub(crate) fn waits(&self, executed: u64) -> bool {
+        self.repeated >= u64::from(Self::TURN) && executed - self.since <= Self::LOOP * self.repeated
+    }
 }
 
 /// What all warps of a launch start from: constants and module addresses in their planes.
@@ -91,6 +131,7 @@ impl Warp {
             all: 0,
             state: State::Done,
             executed: 0,
+            polling: Polling::default(),
             local: Local::default(),
         }
     }
@@ -109,6 +150,7 @@ impl Warp {
         self.stack.push(Entry { pc: 0, mask: self.all, reconverge: END });
         self.state = State::Ready;
         self.executed = 0;
+        self.polling = Polling::default();
         self.local.reset(kernel.local_bytes, checks);
         for &(plane, special) in &kernel.planes.word_specials {
             self.regs.words[usize::from(plane)] = special_plane(special, index, threads, place);

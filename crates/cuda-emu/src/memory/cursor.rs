@@ -1,5 +1,7 @@
 //! A block's access to global memory, a warp at a time.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use thiserror::Error;
 
 use super::arena::poison;
@@ -7,7 +9,7 @@ use super::block::Block;
 use super::fault::{Access, FaultKind, MemoryFault};
 use super::lanes::{LaneBytes, Run, WarpAccess};
 use super::view::LaunchView;
-use crate::check::{Conflict, GlobalAccess};
+use crate::check::{Accessor, Conflict, GlobalAccess, MemoryOrder, Threads};
 use crate::report::{FindingKind, Issue, SectorTraffic, ideal_sectors, sectors};
 
 /// An access that ends the launch.
@@ -26,11 +28,30 @@ impl From<LaneFault> for Issue {
     }
 }
 
+/// Who makes an access, and how it is ordered.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct By {
+    /// Warp within the block.
+    pub warp: u32,
+    /// Its order.
+    pub order: MemoryOrder,
+}
+
+impl By {
+    /// A plain access.
+    pub fn warp(warp: u32) -> By {
+        By { warp, order: MemoryOrder::default() }
+    }
+}
+
 /// One block's access to global memory; counts the traffic it sees.
 #[derive(Debug)]
 pub struct Cursor<'v> {
     view: &'v LaunchView,
     block: u64,
+    /// What the block's threads know of other blocks, where these may be ordered.
+    threads: Option<Box<Threads>>,
+    own_changes: u64,
     /// The allocations hit last, newest first.
     recent: [usize; 2],
     /// Loads so far, those of asynchronous copies included.
@@ -42,17 +63,30 @@ pub struct Cursor<'v> {
 }
 
 impl<'v> Cursor<'v> {
-    pub(super) fn new(view: &'v LaunchView, block: u64) -> Self {
+    pub(super) fn new(view: &'v LaunchView, block: u64, threads: Option<Box<Threads>>) -> Self {
         let none = SectorTraffic::default();
-        Cursor { view, block, recent: [0; 2], loads: none, stores: none, atomics: none }
+        Cursor { view, block, threads, own_changes: 0, recent: [0; 2], loads: none, stores: none, atomics: none }
+    }
+
+    /// What the block's threads know of other blocks; absent where nothing orders blocks.
+    pub(crate) fn threads(&mut self) -> Option<&mut Threads> {
+        self.threads.as_deref_mut()
+    }
+
+    /// How often this block has changed memory; counted only where blocks may wait for each other.
+    pub(crate) fn own_changes(&self) -> u64 {
+        self.own_changes
     }
 
     /// Loads what each lane asks for into `out`. Other lanes' bytes of `out` stay as they are. Uninitialised bytes are 0xFF.
-    /// `strong` says that the load is volatile, relaxed or acquiring, so that it may meet other blocks' atomics.
     ///
     /// The issue, if any, is the first of the instruction; the load is done nevertheless.
-    pub fn load(&mut self, access: &WarpAccess<'_>, strong: bool, out: &mut LaneBytes) -> Result<Option<Issue>, LaneFault> {
-        let kind = if strong { GlobalAccess::StrongRead } else { GlobalAccess::Read };
+    pub fn load(&mut self, access: &WarpAccess<'_>, by: By, out: &mut LaneBytes) -> Result<Option<Issue>, LaneFault> {
+        let kind = match by.order {
+            MemoryOrder { strong: true, .. } => GlobalAccess::StrongRead,
+            MemoryOrder { read_only: true, .. } => GlobalAccess::ReadOnly,
+            _ => GlobalAccess::Read,
+        };
         let bytes = access.bytes as usize;
         let (mut issue, mut touched) = (None, Touched::default());
         access.try_runs::<true, _>(|run| {
@@ -60,7 +94,18 @@ impl<'v> Cursor<'v> {
             touched.add(run, bytes);
             let first = run.lane * bytes;
             let (once, others) = out.0[first..first + run.lanes * bytes].split_at_mut(run.length(bytes));
-            self.load_run(index, offset, run, kind, bytes, once, &mut issue);
+            let request = Request { index, offset, length: once.len(), kind, run, bytes, warp: by.warp };
+            let written = self.initialised(&request, &mut issue);
+            self.race(&request, &mut issue);
+            let block = &self.view.blocks[index];
+            if by.order.strong {
+                self.observe(&request, by.order.acquire, || block.read(offset, once));
+            } else {
+                block.read(offset, once);
+            }
+            if !written {
+                poison(block, offset, once);
+            }
             if run.same {
                 repeat(once, others);
             }
@@ -71,8 +116,8 @@ impl<'v> Cursor<'v> {
     }
 
     /// Stores each lane's bytes of `data`, in order of lanes. The issue, if any, is the first of the instruction.
-    pub fn store(&mut self, access: &WarpAccess<'_>, strong: bool, data: &LaneBytes) -> Result<Option<Issue>, LaneFault> {
-        let kind = if strong { GlobalAccess::StrongWrite } else { GlobalAccess::Write };
+    pub fn store(&mut self, access: &WarpAccess<'_>, by: By, data: &LaneBytes) -> Result<Option<Issue>, LaneFault> {
+        let kind = if by.order.strong { GlobalAccess::StrongWrite } else { GlobalAccess::Write };
         let bytes = access.bytes as usize;
         let (mut issue, mut touched) = (None, Touched::default());
         let (mut ascending, mut end) = (true, 0);
@@ -82,13 +127,19 @@ impl<'v> Cursor<'v> {
             let data = &data.0[run.lane * bytes..(run.lane + run.lanes) * bytes];
             let block = &self.view.blocks[index];
             self.writable(Access::Write, block, run, bytes)?;
-            block.write(offset, data);
+            let request = Request { index, offset, length: data.len(), kind, run, bytes, warp: by.warp };
+            self.race(&request, &mut issue);
+            if by.order.strong {
+                self.publish(&request, by.order.release, || block.write(offset, data));
+            } else {
+                block.write(offset, data);
+            }
             block.mark(offset, data.len());
-            self.race(index, offset, data.len(), kind, run, bytes, &mut issue);
             ascending &= run.address >= end;
             end = run.address + data.len() as u64;
             Ok(())
         })?;
+        self.changed(true);
         count(&mut self.stores, access, &touched);
         if !ascending && issue.is_none() {
             issue = conflicting_lanes(access, data);
@@ -97,47 +148,79 @@ impl<'v> Cursor<'v> {
     }
 
     /// Replaces each lane's value of 1 to 8 bytes by `update(lane, value)`, each as one step and in order of lanes; `old` receives
-    /// the former values. `update` may be called again when another block was quicker.
+    /// the former values. `update` may be called again when another block was quicker. `reads` says that the lanes look at these.
     pub fn atomic(
         &mut self,
         access: &WarpAccess<'_>,
+        by: By,
+        reads: bool,
         old: &mut [u64; 32],
         mut update: impl FnMut(usize, u64) -> u64,
     ) -> Result<Option<Issue>, LaneFault> {
+        // Atomics of narrow scope are none for other blocks.
+        let kind = if by.order.strong { GlobalAccess::Atomic } else { GlobalAccess::Write };
         let bytes = access.bytes.min(8);
-        let mut issue = None;
+        let (mut issue, mut changed) = (None, false);
         count(&mut self.atomics, access, &Touched { descending: true, ..Touched::default() });
         for lane in (0..32).filter(|lane| access.mask & (1 << lane) != 0) {
             let run = Run { address: access.addresses[lane], lane, lanes: 1, same: false };
             let (index, offset) = self.resolve(Access::Atomic, run, bytes)?;
             let block = &self.view.blocks[index];
             self.writable(Access::Atomic, block, run, bytes as usize)?;
-            self.initialised(block, offset, bytes as usize, run, bytes as usize, &mut issue);
-            self.race(index, offset, bytes as usize, GlobalAccess::Atomic, run, bytes as usize, &mut issue);
-            old[lane] = block.update(offset, bytes, |value| update(lane, value));
+            let request = Request { index, offset, length: bytes as usize, kind, run, bytes: bytes as usize, warp: by.warp };
+            self.initialised(&request, &mut issue);
+            self.race(&request, &mut issue);
+            let mut step = || {
+                let mut new = 0;
+                old[lane] = block.update(offset, bytes, |value| {
+                    new = update(lane, value);
+                    new
+                });
+                changed |= new != old[lane];
+            };
+            match (&self.view.flags, &mut self.threads) {
+                (Some(flags), Some(threads)) if by.order.strong => {
+                    let (mut flags, who) = (flags.lock(), (by.warp, lane as u32));
+                    step();
+                    for word in request.words() {
+                        threads.exchange(who, &mut flags, word, by.order, reads);
+                    }
+                }
+                _ => step(),
+            }
             block.mark(offset, bytes as usize);
         }
+        self.changed(changed);
         Ok(issue)
     }
 
-    #[inline]
-    #[allow(clippy::too_many_arguments, reason = "one place for two callers, inlined into both")]
-    fn load_run(
-        &self,
-        index: usize,
-        offset: usize,
-        run: Run,
-        kind: GlobalAccess,
-        bytes: usize,
-        out: &mut [u8],
-        issue: &mut Option<Issue>,
-    ) {
-        let block = &self.view.blocks[index];
-        block.read(offset, out);
-        if self.view.races.is_some() && !self.initialised(block, offset, out.len(), run, bytes, issue) {
-            poison(block, offset, out);
+    /// A strong load by `read`, and what its lanes observe.
+    fn observe(&mut self, request: &Request, acquire: bool, read: impl FnOnce()) {
+        let (Some(flags), Some(threads)) = (&self.view.flags, &mut self.threads) else { return read() };
+        let flags = flags.lock();
+        read();
+        for (lane, word) in request.lane_words() {
+            threads.observe((request.warp, lane), &flags, word, acquire);
         }
-        self.race(index, offset, out.len(), kind, run, bytes, issue);
+    }
+
+    /// A strong store by `write`, and what its lanes release.
+    fn publish(&mut self, request: &Request, release: bool, write: impl FnOnce()) {
+        let (Some(flags), Some(threads)) = (&self.view.flags, &mut self.threads) else { return write() };
+        let mut flags = flags.lock();
+        write();
+        for (lane, word) in request.lane_words() {
+            threads.publish((request.warp, lane), &mut flags, word, release, true);
+        }
+    }
+
+    /// Notes that memory changed, for those who wait for it.
+    #[inline]
+    fn changed(&mut self, really: bool) {
+        if self.view.ordered_threads != 0 && really {
+            self.own_changes += 1;
+            self.view.changes.fetch_add(1, Relaxed);
+        }
     }
 
     /// The allocation of a run, as index and offset.
@@ -165,7 +248,7 @@ impl<'v> Cursor<'v> {
         if run.address & (u64::from(bytes) - 1) != 0 {
             return Err(self.fault(access, Some(FaultKind::Misaligned), run, bytes));
         }
-        if block.freed.load(std::sync::atomic::Ordering::Relaxed) {
+        if block.freed.load(Relaxed) {
             return Err(self.fault(access, Some(FaultKind::UseAfterFree), run, bytes));
         }
         Ok((index, (run.address - block.start) as usize))
@@ -181,18 +264,12 @@ impl<'v> Cursor<'v> {
 
     /// Whether all bytes of a run were written; if not, and nothing else is to be reported, an issue is.
     #[inline]
-    fn initialised(
-        &self,
-        block: &Block,
-        offset: usize,
-        length: usize,
-        run: Run,
-        bytes: usize,
-        issue: &mut Option<Issue>,
-    ) -> bool {
+    fn initialised(&self, request: &Request, issue: &mut Option<Issue>) -> bool {
         if self.view.races.is_none() {
             return true;
         }
+        let &Request { index, offset, length, run, bytes, .. } = request;
+        let block = &self.view.blocks[index];
         let Some(first) = block.first_unwritten(offset, length) else { return true };
         issue.get_or_insert_with(|| {
             let message = format!("offset {first} of {} of {} bytes was never written", block.label, block.bytes);
@@ -203,24 +280,25 @@ impl<'v> Cursor<'v> {
     }
 
     #[inline]
-    #[allow(clippy::too_many_arguments, reason = "the place of an access, inlined into its callers")]
-    fn race(
-        &self,
-        index: usize,
-        offset: usize,
-        length: usize,
-        kind: GlobalAccess,
-        run: Run,
-        bytes: usize,
-        issue: &mut Option<Issue>,
-    ) {
+    fn race(&self, request: &Request, issue: &mut Option<Issue>) {
         let Some(races) = &self.view.races else { return };
-        let Some(conflict) = races.access(index, offset, length, self.block, kind) else { return };
-        issue.get_or_insert_with(|| self.conflict(index, conflict, kind, offset, run, bytes));
+        let &Request { index, offset, length, kind, run, bytes, warp } = request;
+        let by = self.view.flags.as_ref().zip(self.threads.as_deref()).map(|(flags, threads)| Accessor {
+            threads,
+            flags,
+            warp,
+            lane: run.lane as u32,
+            lanes: run.lanes as u32,
+            bytes,
+            same: run.same,
+        });
+        let Some(conflict) = races.access(index, offset, length, self.block, kind, by.as_ref()) else { return };
+        issue.get_or_insert_with(|| self.conflict(request, conflict));
     }
 
     #[cold]
-    fn conflict(&self, index: usize, conflict: Conflict, kind: GlobalAccess, offset: usize, run: Run, bytes: usize) -> Issue {
+    fn conflict(&self, request: &Request, conflict: Conflict) -> Issue {
+        let &Request { index, kind, offset, run, bytes, .. } = request;
         let block = &self.view.blocks[index];
         let other = match conflict.other {
             Some(linear) => {
@@ -229,8 +307,13 @@ impl<'v> Cursor<'v> {
             }
             None => "several other blocks".into(),
         };
+        let order = match (kind, &self.threads) {
+            (GlobalAccess::ReadOnly, _) => ", which such a load may not see",
+            (_, Some(_)) => ", with no release and acquire (fence, atomic or flag, barrier) in between",
+            _ => "",
+        };
         let message = format!(
-            "{kind} of a byte {} by {other} in this launch, offset {} of {} of {} bytes",
+            "{kind} of a byte {} by {other} in this launch{order}, offset {} of {} of {} bytes",
             conflict.earlier, conflict.offset, block.label, block.bytes
         );
         let lane = (run.lane + (conflict.offset.saturating_sub(offset)) / bytes) as u32;
@@ -251,6 +334,35 @@ impl<'v> Cursor<'v> {
     fn fault(&self, access: Access, kind: Option<FaultKind>, run: Run, bytes: u32) -> LaneFault {
         // What lies at an odd address is out of bounds first, and misaligned second.
         LaneFault { lane: run.lane as u32, fault: self.view.table.fault(access, kind, run.address, u64::from(bytes)) }
+    }
+}
+
+/// A run's access to an allocation.
+struct Request {
+    index: usize,
+    offset: usize,
+    length: usize,
+    kind: GlobalAccess,
+    run: Run,
+    /// Bytes per lane.
+    bytes: usize,
+    warp: u32,
+}
+
+impl Request {
+    fn words(&self) -> impl Iterator<Item = (usize, usize)> {
+        let index = self.index;
+        (self.offset / 4..(self.offset + self.length).div_ceil(4)).map(move |word| (index, word))
+    }
+
+    /// The words of each lane.
+    fn lane_words(&self) -> impl Iterator<Item = (u32, (usize, usize))> {
+        let (index, bytes, step) = (self.index, self.bytes, if self.run.same { 0 } else { self.bytes });
+        let (first, offset) = (self.run.lane, self.offset);
+        (0..self.run.lanes).flat_map(move |lane| {
+            let start = offset + lane * step;
+            (start / 4..(start + bytes).div_ceil(4)).map(move |word| ((first + lane) as u32, (index, word)))
+        })
     }
 }
 

@@ -5,10 +5,12 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::check::MemoryOrder;
 use crate::report::FindingKind::{self, *};
 use crate::report::{Issue, SectorTraffic};
 
 const ALL: u32 = u32::MAX;
+const RELAXED: By = By { warp: 0, order: MemoryOrder { strong: true, acquire: false, release: false, read_only: false } };
 
 fn device(sizes: &[u64]) -> (Memory, Vec<u64>) {
     let memory = Memory::new(1 << 30);
@@ -18,7 +20,7 @@ fn device(sizes: &[u64]) -> (Memory, Vec<u64>) {
 }
 
 fn checked(memory: &Memory) -> LaunchView {
-    memory.view(ViewOptions { grid: [2, 3, 1], checks: true, read_only: Vec::new() })
+    memory.view(ViewOptions { grid: [2, 3, 1], checks: true, ..ViewOptions::default() })
 }
 
 fn lanes(address: impl Fn(u64) -> u64) -> [u64; 32] {
@@ -26,13 +28,13 @@ fn lanes(address: impl Fn(u64) -> u64) -> [u64; 32] {
 }
 
 fn load(cursor: &mut Cursor<'_>, mask: u32, bytes: u32, address: impl Fn(u64) -> u64) -> Result<Option<Issue>, LaneFault> {
-    cursor.load(&WarpAccess { addresses: &lanes(address), mask, bytes }, false, &mut LaneBytes::new())
+    cursor.load(&WarpAccess { addresses: &lanes(address), mask, bytes }, By::default(), &mut LaneBytes::new())
 }
 
 fn store(cursor: &mut Cursor<'_>, mask: u32, bytes: u32, address: impl Fn(u64) -> u64) -> Result<Option<Issue>, LaneFault> {
     let mut data = LaneBytes::new();
     (0..32).for_each(|lane| data.lane_mut(lane, bytes as usize).fill(lane as u8));
-    cursor.store(&WarpAccess { addresses: &lanes(address), mask, bytes }, false, &data)
+    cursor.store(&WarpAccess { addresses: &lanes(address), mask, bytes }, By::default(), &data)
 }
 
 fn kind(result: Result<Option<Issue>, LaneFault>) -> Option<FindingKind> {
@@ -89,7 +91,7 @@ fn constants_and_held_ranges_are_read_only() {
     let constant = memory.alloc(64, AllocLabel { sequence: 9, kind: AllocKind::Constant("table".into()) }).unwrap();
     memory.set(constant, &[1], 64).unwrap();
     let held = at[0] + 32..at[0] + 36;
-    let view = memory.view(ViewOptions { grid: [1; 3], checks: true, read_only: vec![held] });
+    let view = memory.view(ViewOptions { grid: [1; 3], checks: true, read_only: vec![held], ..ViewOptions::default() });
     let mut cursor = view.cursor(0);
     assert_eq!(store(&mut cursor, 0xFF, 4, |lane| at[0] + 4 * lane), Ok(None));
     let fault = store(&mut cursor, 0xFFFF, 4, |lane| at[0] + 4 * lane).unwrap_err().fault;
@@ -98,7 +100,10 @@ fn constants_and_held_ranges_are_read_only() {
     let fault = store(&mut cursor, 1, 4, |_| constant).unwrap_err().fault;
     assert!(fault.to_string().contains("read-only memory, at offset 0 of module constant `table`"), "{fault}");
     let access = WarpAccess { addresses: &[constant; 32], mask: 1, bytes: 4 };
-    assert_eq!(cursor.atomic(&access, &mut [0; 32], |_, old| old + 1).unwrap_err().fault.kind, FaultKind::ReadOnly);
+    assert_eq!(
+        cursor.atomic(&access, RELAXED, true, &mut [0; 32], |_, old| old + 1).unwrap_err().fault.kind,
+        FaultKind::ReadOnly
+    );
     assert!(memory.leaks().iter().all(|leak| leak.address == Some(at[0])));
 }
 
@@ -111,7 +116,7 @@ fn uninitialised_reads_are_found_and_poisoned() {
     assert_eq!(load(&mut cursor, 0x1FF_FFFF, 4, |lane| at[0] + 4 * lane), Ok(None));
     let mut out = LaneBytes::new();
     let access = WarpAccess { addresses: &lanes(|lane| at[0] + 4 * lane), mask: ALL, bytes: 4 };
-    let issue = cursor.load(&access, false, &mut out).unwrap().unwrap();
+    let issue = cursor.load(&access, By::default(), &mut out).unwrap().unwrap();
     assert_eq!((issue.kind, issue.lane, issue.address), (UninitialisedGlobal, 25, Some(at[0] + 100)));
     assert_eq!((out.lane(24, 4), out.lane(25, 4)), (&[1; 4][..], &[0xFF; 4][..]));
     // What a kernel writes is written, also for the host.
@@ -120,13 +125,13 @@ fn uninitialised_reads_are_found_and_poisoned() {
     memory.read(at[0] + 128, &mut [0; 128]).unwrap();
     assert!(memory.take_findings().is_empty());
     let access = WarpAccess { addresses: &[at[0] + 104; 32], mask: 1, bytes: 4 };
-    assert_eq!(kind(cursor.atomic(&access, &mut [0; 32], |_, old| old + 1)), Some(UninitialisedGlobal));
+    assert_eq!(kind(cursor.atomic(&access, RELAXED, true, &mut [0; 32], |_, old| old + 1)), Some(UninitialisedGlobal));
 }
 
 #[test]
 fn without_checks_only_faults_remain() {
     let (memory, at) = device(&[256]);
-    let view = memory.view(ViewOptions { grid: [1; 3], checks: false, read_only: Vec::new() });
+    let view = memory.view(ViewOptions { grid: [1; 3], checks: false, ..ViewOptions::default() });
     assert_eq!(load(&mut view.cursor(0), ALL, 4, |lane| at[0] + 4 * lane), Ok(None));
     assert_eq!(store(&mut view.cursor(1), ALL, 4, |lane| at[0] + 4 * lane), Ok(None));
     assert_eq!(view.unique_bytes(), (0, 0));
@@ -168,7 +173,7 @@ fn lanes_of_one_store_must_agree() {
     assert_eq!(store(&mut cursor, ALL, 4, |lane| at[0] + 4 * (31 - lane)), Ok(None));
     let data = LaneBytes([7; 512]);
     let access = WarpAccess { addresses: &[at[0]; 32], mask: ALL, bytes: 8 };
-    assert_eq!(cursor.store(&access, false, &data), Ok(None));
+    assert_eq!(cursor.store(&access, By::default(), &data), Ok(None));
 }
 
 #[test]
@@ -184,7 +189,7 @@ fn atomics_of_blocks_on_several_threads_all_count() {
                 let mut old = [0; 32];
                 for _ in 0..200 {
                     let access = WarpAccess { addresses: &lanes(|lane| at + 4 * (lane % 2)), mask: ALL, bytes: 4 };
-                    assert_eq!(cursor.atomic(&access, &mut old, |lane, old| old + 1 + lane as u64 % 2), Ok(None));
+                    assert_eq!(cursor.atomic(&access, RELAXED, true, &mut old, |lane, old| old + 1 + lane as u64 % 2), Ok(None));
                 }
                 assert!(old[2] > old[0]);
             });
@@ -240,11 +245,11 @@ proptest! {
                     let start = place(lane) as usize * bytes;
                     plain[start..start + bytes].copy_from_slice(data.lane(lane, bytes));
                 }
-                let got = cursor.store(&access, false, &data).unwrap();
+                let got = cursor.store(&access, By::default(), &data).unwrap();
                 prop_assert_eq!(got.map(|issue| issue.kind), clash.then_some(ConflictingLanes));
             } else {
                 let before = cursor.loads.sectors;
-                prop_assert_eq!(cursor.load(&access, false, &mut data).unwrap(), None);
+                prop_assert_eq!(cursor.load(&access, By::default(), &mut data).unwrap(), None);
                 prop_assert_eq!(cursor.loads.sectors - before, u64::from(crate::report::sectors(&addresses, mask, bytes as u32)));
                 for lane in active {
                     let start = place(lane) as usize * bytes;

@@ -16,7 +16,7 @@ mod view;
 
 pub use arena::{Allocation, Memory};
 pub use block::{AllocKind, AllocLabel};
-pub use cursor::{Cursor, LaneFault};
+pub use cursor::{By, Cursor, LaneFault};
 pub use fault::{Access, FaultKind, MemoryFault, Neighbour, OutOfMemory, Position};
 pub use lanes::{LaneBytes, WarpAccess};
 pub use view::{LaunchView, ViewOptions};

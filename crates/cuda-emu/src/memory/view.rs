@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::arena::Table;
 use super::block::{AllocKind, Block};
 use super::cursor::Cursor;
-use crate::check::GlobalRaces;
+use crate::check::{Flags, GlobalRaces, Threads};
 
 /// How a launch is checked.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +18,8 @@ pub struct ViewOptions {
     pub checks: bool,
     /// Device addresses that the launch may not write. Module constants are always among them.
     pub read_only: Vec<Range<u64>>,
+    /// Threads per block, if blocks may wait for each other: then what they hand on through flags and fences is tracked. 0 if not.
+    pub ordered_threads: u32,
 }
 
 /// The device's memory during one launch: the allocations at its start. Shared by all workers; each block takes a [`Cursor`].
@@ -25,6 +28,10 @@ pub struct LaunchView {
     pub(super) table: Arc<Table>,
     pub(super) blocks: Arc<[Arc<Block>]>,
     pub(super) races: Option<GlobalRaces>,
+    pub(super) flags: Option<Flags>,
+    /// Stores and atomics that changed something, where blocks may wait for each other.
+    pub(super) changes: AtomicU64,
+    pub(super) ordered_threads: u32,
     pub(super) grid: [u32; 3],
     read_only: Vec<Range<u64>>,
     constants: bool,
@@ -34,12 +41,27 @@ impl LaunchView {
     pub(super) fn new(table: Arc<Table>, blocks: Arc<[Arc<Block>]>, options: ViewOptions) -> Self {
         let races = options.checks.then(|| GlobalRaces::new(blocks.iter().map(|block| block.bytes)));
         let constants = blocks.iter().any(|block| matches!(block.label.kind, AllocKind::Constant(_)));
-        LaunchView { table, blocks, races, grid: options.grid, read_only: options.read_only, constants }
+        LaunchView {
+            table,
+            blocks,
+            flags: (options.checks && options.ordered_threads != 0).then(Flags::default),
+            races,
+            changes: AtomicU64::new(0),
+            ordered_threads: options.ordered_threads,
+            grid: options.grid,
+            read_only: options.read_only,
+            constants,
+        }
     }
 
     /// Access for the block of linear index `block` (x fastest).
     pub fn cursor(&self, block: u64) -> Cursor<'_> {
-        Cursor::new(self, block)
+        Cursor::new(self, block, self.flags.as_ref().map(|_| Box::new(Threads::new(block, self.ordered_threads))))
+    }
+
+    /// How often memory has changed; counted only where blocks may wait for each other.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Relaxed)
     }
 
     /// Different bytes read and written so far; zeros when the view does not check.

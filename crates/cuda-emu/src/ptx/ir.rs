@@ -1,5 +1,6 @@
 //! Decoded instructions.
 
+use crate::check::MemoryOrder;
 use crate::exec::Alu;
 use crate::report::InstructionClass;
 
@@ -45,8 +46,7 @@ pub(crate) struct Access {
     /// Register of each element, [`NONE`] where a loaded value is not wanted.
     pub regs: [u16; 8],
     pub slot: Slot,
-    /// Volatile, relaxed, acquiring or releasing: may meet other threads' atomics.
-    pub strong: bool,
+    pub order: MemoryOrder,
 }
 
 /// What an atomic does with the old value.
@@ -91,6 +91,7 @@ pub(crate) struct Atomic {
     pub d: u16,
     pub a: u16,
     pub b: u16,
+    pub order: MemoryOrder,
 }
 
 /// `cp.async`.
@@ -224,8 +225,12 @@ pub(crate) struct Barrier {
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
     Alu(Alu),
-    /// Fences, prefetches, hints: nothing to do.
+    /// Fences within the block, prefetches, hints: nothing to do.
     Nop,
+    /// A fence of device scope or wider; whether it is sequentially consistent.
+    Fence {
+        sequential: bool,
+    },
     Load(Box<Access>),
     Store(Box<Access>),
     Atomic(Box<Atomic>),

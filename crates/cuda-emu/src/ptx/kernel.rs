@@ -37,6 +37,8 @@ pub struct Kernel {
     pub registers_estimate: u32,
     /// Bytes of local memory per thread.
     pub local_bytes: u32,
+    /// Whether a block may learn of another's progress: it reads global memory strongly.
+    pub(crate) observes: bool,
     pub(crate) dynamic_start: u32,
     pub(crate) code: Vec<Instr>,
     pub(crate) planes: Planes,

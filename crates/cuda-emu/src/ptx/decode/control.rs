@@ -21,12 +21,13 @@ impl<'a> Decoder<'a> {
                 let [members] = self.operands(s)?;
                 (Op::WarpBarrier(self.source(s, members, Slot::Word)?), InstructionClass::Barrier)
             }
-            "membar.cta" | "membar.gl" | "membar.sys" => (Op::Nop, InstructionClass::Barrier),
+            "membar.cta" => (Op::Nop, InstructionClass::Barrier),
+            "membar.gl" | "membar.sys" => (Op::Fence { sequential: true }, InstructionClass::Barrier),
             "griddepcontrol.wait" | "griddepcontrol.launch_dependents" => (Op::Nop, InstructionClass::Barrier),
             "nanosleep.u32" => (Op::Nop, InstructionClass::Other),
             _ => match opcode.base {
                 "bar" | "barrier" => return self.barrier(s, opcode),
-                "fence" if fence_is_known(opcode) => (Op::Nop, InstructionClass::Barrier),
+                "fence" if fence_is_known(opcode) => (fence(opcode), InstructionClass::Barrier),
                 "prefetch" | "prefetchu" if prefetch_is_known(opcode) => (Op::Nop, InstructionClass::Other),
                 _ => return self.unknown(s),
             },
@@ -74,6 +75,14 @@ impl<'a> Decoder<'a> {
 fn fence_is_known(opcode: &Opcode<'_>) -> bool {
     let scope = matches!(opcode.kind, "cta" | "gpu" | "sys" | "cluster");
     scope && matches!(opcode.mods[..], [] | ["sc" | "acq_rel"])
+}
+
+/// A fence of narrow scope orders nothing between blocks.
+fn fence(opcode: &Opcode<'_>) -> Op {
+    if matches!(opcode.kind, "cta" | "cluster") {
+        return Op::Nop;
+    }
+    Op::Fence { sequential: opcode.mods[..] == ["sc"] }
 }
 
 fn prefetch_is_known(opcode: &Opcode<'_>) -> bool {

@@ -1,5 +1,6 @@
 //! Loads, stores, atomics, asynchronous copies.
 
+use crate::check::MemoryOrder;
 use crate::ptx::error::LoadError;
 use crate::ptx::ir::{Access, Address, Atomic, AtomicKind, AtomicOp, CopyAsync, NONE, Op, Space};
 use crate::ptx::syntax::{Base, Operand, Place, Slot, Statement};
@@ -7,7 +8,7 @@ use crate::report::InstructionClass;
 
 use super::{Decoded, Decoder, Opcode};
 
-/// Modifiers that order or cache accesses; execution here is already as strong as the strongest.
+/// Modifiers that order or cache accesses, see [`order`].
 fn is_hint(name: &str) -> bool {
     matches!(
         name,
@@ -33,6 +34,18 @@ fn is_hint(name: &str) -> bool {
             | "L1::evict_first"
     ) || name.starts_with("L2::")
         || name.starts_with("L1::")
+}
+
+/// What the modifiers say about order; narrow scopes order nothing between blocks.
+fn order(mods: &[&str]) -> MemoryOrder {
+    let has = |name: &str| mods.contains(&name);
+    let wide = !has("cta") && !has("cluster");
+    MemoryOrder {
+        strong: has("volatile") || wide && ["relaxed", "acquire", "release", "acq_rel"].into_iter().any(has),
+        acquire: wide && (has("acquire") || has("acq_rel")),
+        release: wide && (has("release") || has("acq_rel")),
+        read_only: has("nc"),
+    }
 }
 
 fn space(name: &str) -> Option<Space> {
@@ -86,14 +99,15 @@ impl<'a> Decoder<'a> {
 
     fn access(&mut self, s: &Statement<'a>, opcode: &mut Opcode<'a>, load: bool) -> Decoded {
         let space = opcode.take_map(space).unwrap_or(Space::Generic);
+        let mut order = order(&opcode.mods);
         let read_only = opcode.take("nc") || opcode.base == "ldu";
+        order.read_only = read_only;
         let count = opcode.take_map(|m| match m {
             "v2" => Some(2),
             "v4" => Some(4),
             "v8" => Some(8),
             _ => None,
         });
-        let strong = opcode.mods.iter().any(|m| matches!(*m, "volatile" | "relaxed" | "acquire" | "release"));
         opcode.mods.retain(|m| !is_hint(m));
         let (bytes, slot) = match opcode.kind {
             "b8" | "u8" | "s8" => (1, Slot::Word),
@@ -132,7 +146,7 @@ impl<'a> Decoder<'a> {
         }
         let address = self.address(s, address, space)?;
         let access =
-            Access { space, address, bytes, count: parts.len() as u8, signed: opcode.kind.starts_with('s'), regs, slot, strong };
+            Access { space, address, bytes, count: parts.len() as u8, signed: opcode.kind.starts_with('s'), regs, slot, order };
         let class = match (space, load) {
             (Space::Global | Space::Generic, true) => InstructionClass::LoadGlobal,
             (Space::Global | Space::Generic, false) => InstructionClass::StoreGlobal,
@@ -148,6 +162,9 @@ impl<'a> Decoder<'a> {
     fn atomic(&mut self, s: &Statement<'a>, opcode: &mut Opcode<'a>) -> Decoded {
         let space = opcode.take_map(space).unwrap_or(Space::Generic);
         opcode.take("noftz");
+        // Without a word about it an atomic is relaxed, at the scope of the device.
+        let mut order = order(&opcode.mods);
+        order.strong |= !opcode.mods.iter().any(|m| matches!(*m, "cta" | "cluster"));
         opcode.mods.retain(|m| !is_hint(m));
         let [op] = opcode.mods[..] else { return self.unknown(s) };
         let op = match op {
@@ -200,7 +217,7 @@ impl<'a> Decoder<'a> {
         let address = self.address(s, &s.operands[first], space)?;
         let a = self.source(s, &s.operands[first + 1], slot)?;
         let b = if op == AtomicOp::Cas { self.source(s, &s.operands[first + 2], slot)? } else { NONE };
-        self.push(s, Op::Atomic(Box::new(Atomic { space, address, op, kind, d, a, b })), InstructionClass::Atomic, 0);
+        self.push(s, Op::Atomic(Box::new(Atomic { space, address, op, kind, d, a, b, order })), InstructionClass::Atomic, 0);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use crate::report::InstructionClass;
 
 use super::cfg::set_reconvergence;
 use super::error::LoadError;
-use super::ir::{Instr, NONE, Op, Planes};
+use super::ir::{Instr, NONE, Op, Planes, Space};
 use super::kernel::Kernel;
 use super::syntax::{Body, Operand, Place, Slot, Special, Statement};
 
@@ -53,6 +53,7 @@ pub(crate) fn decode(name: &str, body: &Body<'_>, globals: Vec<String>) -> Resul
         max_threads: None,
         registers_estimate: registers::estimate(body),
         local_bytes: body.local,
+        observes: decoder.code.iter().any(|instr| observes(&instr.op)),
         dynamic_start,
         code: decoder.code,
         planes: decoder.planes,
@@ -60,6 +61,16 @@ pub(crate) fn decode(name: &str, body: &Body<'_>, globals: Vec<String>) -> Resul
         sources: decoder.sources,
         files: HashMap::new(),
     })
+}
+
+/// Whether an instruction reads global memory strongly.
+fn observes(op: &Op) -> bool {
+    let is_global = |space| matches!(space, Space::Global | Space::Generic);
+    match op {
+        Op::Load(access) => access.order.strong && is_global(access.space),
+        Op::Atomic(atomic) => atomic.order.strong && atomic.d != NONE && is_global(atomic.space),
+        _ => false,
+    }
 }
 
 struct Decoder<'a> {

@@ -272,7 +272,9 @@ impl Plan {
                         logits: self.output(self.blueprint.layers.len() - 1),
                         index: self.arena.span_mut(self.blueprint.index),
                     },
-                    Maps::Classes(_) | Maps::Host => CamClasses::Given { classes: self.arena.span(self.blueprint.classes), stride: 0 },
+                    Maps::Classes(_) | Maps::Host => {
+                        CamClasses::Given { classes: self.arena.span(self.blueprint.classes), stride: 0 }
+                    }
                 };
                 let args = CamUpsampleArgs {
                     shape,

@@ -106,17 +106,30 @@ fn steps(tile: &Tile, shape: &Conv2dShape) -> u64 {
 
 /// How long the convolution lasts, in clocks, as far as a choice needs to know.
 fn cycles(shape: &Conv2dShape, device: &DeviceLimits, choice: Choice) -> u64 {
+    let (waves, depth, step) = waves_of_steps(shape, device, choice, Rates::of(device.capability).fma);
+    waves.saturating_mul(depth.saturating_mul(step).saturating_add(START_AND_END))
+}
+
+/// The clocks of all main loops, one after the other where a multiprocessor has several; `fma` multiply-adds of the tensor cores
+/// a clock.
+pub(super) fn main_loop_cycles(shape: &Conv2dShape, device: &DeviceLimits, choice: Choice, fma: u64) -> u64 {
+    let (waves, depth, step) = waves_of_steps(shape, device, choice, fma);
+    waves.saturating_mul(depth).saturating_mul(step)
+}
+
+/// Waves of blocks, the steps of a block's main loop, and clocks of a step.
+fn waves_of_steps(shape: &Conv2dShape, device: &DeviceLimits, choice: Choice, fma: u64) -> (u64, u64, u64) {
     let Tile { bm, bn, bk, wm, wn, .. } = choice.variant.tile;
     let rates = Rates::of(device.capability);
     let [bm, bn, bk, wm, wn] = [bm, bn, bk, wm, wn].map(u64::from);
     let loaded = (bm + bn) * bk * 2;
     let read = (bm / wm) * (bn / wn) * (wm + wn) * bk * 2;
-    let tensor = (bm * bn * bk).div_ceil(rates.fma);
+    let tensor = (bm * bn * bk).div_ceil(fma);
     let step = tensor.max((read + loaded).div_ceil(rates.shared)).max(loaded.div_ceil(rates.l2));
     let blocks = (shape.gemm_m() as u64).div_ceil(bm) * (shape.gemm_n() as u64).div_ceil(bn) * u64::from(choice.splits);
     let waves = blocks.div_ceil(device.multiprocessors.into());
     let depth = steps(&choice.variant.tile, shape).div_ceil(choice.splits.into());
-    waves.saturating_mul(depth.saturating_mul(step).saturating_add(START_AND_END))
+    (waves, depth, step)
 }
 
 #[cfg(test)]

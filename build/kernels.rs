@@ -59,7 +59,16 @@ pub fn main() {
 fn table(compiled: &[Compiled], compiler: &str) -> String {
     let mut source = String::from("// Written by build.rs.\n");
     let _ = writeln!(source, "const COMPILER: &str = {compiler:?};\nconst MISSING: &str = \"\";\nconst IMAGES: &[Image] = &[");
+    let mut last: Option<(&str, String)> = None;
     for Compiled { unit, target, path } in compiled {
+        // Most units have the same code for a later base: a device that could run it runs the earlier one, and is given that.
+        if let Target::Ptx(_) = target {
+            let code = instructions(path);
+            if last.as_ref().is_some_and(|(of, earlier)| of == unit && *earlier == code) {
+                continue;
+            }
+            last = Some((unit, code));
+        }
         let target = match target {
             Target::Ptx(capability) => format!("Target::Ptx({capability})"),
             Target::Cubin(capability) => format!("Target::Cubin({capability})"),
@@ -67,6 +76,13 @@ fn table(compiled: &[Compiled], compiler: &str) -> String {
         let _ = writeln!(source, "    Image {{ unit: {unit:?}, target: {target}, bytes: include_bytes!({path:?}) }},");
     }
     source + "];\n"
+}
+
+/// Intermediate code without the line that names its base.
+fn instructions(path: &Path) -> String {
+    let text = fs::read(path).unwrap_or_else(|error| fail(&format!("{}: {error}", path.display())));
+    let text = String::from_utf8_lossy(&text);
+    text.lines().filter(|line| !line.starts_with(".target")).collect::<Vec<_>>().join("\n")
 }
 
 fn write_if_changed(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

@@ -42,3 +42,6 @@ __device__ void batch_norm(const T* x, const float* scale, const float* shift, c
 
 ENTRIES(f32, float)
 ENTRIES(f16, f16)
+#if __CUDA_ARCH__ >= 800
+ENTRIES(bf16, bf16)
+#endif

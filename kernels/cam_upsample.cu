@@ -458,11 +458,20 @@ __device__ __forceinline__ void cam_upsample(const T* __restrict__ x, const T* _
         cam_upsample<T, VEC>(x, w, classes, logits, index, raw, range, out, params);                                    \
     }
 
+// ELEMENT comes from the table of variants: one unit per type of x.
+#if ELEMENT == 0
 CAM_UPSAMPLE(cam_upsample_f32_f32, float, 4, F32Out, float)
 CAM_UPSAMPLE(cam_upsample_f32_f16, float, 4, F16Out, f16)
 CAM_UPSAMPLE(cam_upsample_f32_u8, float, 4, U8Out, unsigned char)
 CAM_OVERLAY(cam_overlay_f32, float, 4)
+#elif ELEMENT == 1
 CAM_UPSAMPLE(cam_upsample_f16_f32, f16, 8, F32Out, float)
 CAM_UPSAMPLE(cam_upsample_f16_f16, f16, 8, F16Out, f16)
 CAM_UPSAMPLE(cam_upsample_f16_u8, f16, 8, U8Out, unsigned char)
 CAM_OVERLAY(cam_overlay_f16, f16, 8)
+#else
+CAM_UPSAMPLE(cam_upsample_bf16_f32, bf16, 8, F32Out, float)
+CAM_UPSAMPLE(cam_upsample_bf16_f16, bf16, 8, F16Out, f16)
+CAM_UPSAMPLE(cam_upsample_bf16_u8, bf16, 8, U8Out, unsigned char)
+CAM_OVERLAY(cam_overlay_bf16, bf16, 8)
+#endif

@@ -10,8 +10,15 @@ struct alignas(2) f16 {
 };
 static_assert(sizeof(f16) == 2, "arrays of f16 are packed");
 
+// The upper half of an f32, in memory; devices of capability 8.0 up.
+struct alignas(2) bf16 {
+    unsigned short bits;
+};
+static_assert(sizeof(bf16) == 2, "arrays of bf16 are packed");
+
 __device__ inline float to_f32(float v) { return v; }
 __device__ inline float to_f32(f16 v) { return ptx::f32_from_f16(v.bits); }
+__device__ inline float to_f32(bf16 v) { return ptx::f32_from_bf16(v.bits); }
 
 // Rounds to nearest, ties to even, like the host's conversion.
 template <typename T>
@@ -20,6 +27,10 @@ template <>
 __device__ inline float from_f32<float>(float v) { return v; }
 template <>
 __device__ inline f16 from_f32<f16>(float v) { return f16{ptx::f16_from_f32(v)}; }
+#if __CUDA_ARCH__ >= 800
+template <>
+__device__ inline bf16 from_f32<bf16>(float v) { return bf16{(unsigned short)ptx::bf16x2_from_f32(v, 0.f)}; }
+#endif
 
 // Reads or writes V neighbouring elements as f32, with one access of V * sizeof(T) bytes (two for eight floats), to which
 // `p` is aligned. V = 1 takes any address.
@@ -75,6 +86,36 @@ struct Vector<8, f16> {
                                 ptx::f16x2_from_f32(v[4], v[5]), ptx::f16x2_from_f32(v[6], v[7]));
     }
 };
+
+#if __CUDA_ARCH__ >= 800
+template <>
+struct Vector<4, bf16> {
+    static __device__ void load(const bf16* p, float (&v)[4]) {
+        const uint2 x = *(const uint2*)p;
+        v[0] = ptx::f32_from_bf16((unsigned short)x.x), v[1] = ptx::f32_from_bf16((unsigned short)(x.x >> 16));
+        v[2] = ptx::f32_from_bf16((unsigned short)x.y), v[3] = ptx::f32_from_bf16((unsigned short)(x.y >> 16));
+    }
+    static __device__ void store(bf16* p, const float (&v)[4]) {
+        *(uint2*)p = make_uint2(ptx::bf16x2_from_f32(v[0], v[1]), ptx::bf16x2_from_f32(v[2], v[3]));
+    }
+};
+template <>
+struct Vector<8, bf16> {
+    static __device__ void load(const bf16* p, float (&v)[8]) {
+        const uint4 x = *(const uint4*)p;
+        const unsigned pairs[4] = {x.x, x.y, x.z, x.w};
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            v[2 * i] = ptx::f32_from_bf16((unsigned short)pairs[i]);
+            v[2 * i + 1] = ptx::f32_from_bf16((unsigned short)(pairs[i] >> 16));
+        }
+    }
+    static __device__ void store(bf16* p, const float (&v)[8]) {
+        *(uint4*)p = make_uint4(ptx::bf16x2_from_f32(v[0], v[1]), ptx::bf16x2_from_f32(v[2], v[3]),
+                                ptx::bf16x2_from_f32(v[4], v[5]), ptx::bf16x2_from_f32(v[6], v[7]));
+    }
+};
+#endif
 
 // NaN stays NaN; fmaxf would turn it into 0 and hide the fault.
 __device__ inline float relu(float v) { return v < 0.f ? 0.f : v; }

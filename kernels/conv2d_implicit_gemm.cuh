@@ -10,7 +10,16 @@
 
 #include "conv2d.cuh"
 
-// BM BN BK WM WN STAGES and WHOLE_TAPS come from the table of variants (src/cuda/variants.rs).
+// BM BN BK WM WN STAGES, WHOLE_TAPS and ARITHMETIC come from the table of variants (src/cuda/variants.rs).
+#define F16 0      // elements f16, sums f32
+#define F16_SUMS 1 // elements f16, sums f16 over the depth of a tile, f32 beyond it
+#define BF16 2     // elements bf16, sums f32
+#if ARITHMETIC == BF16
+using Element = bf16;
+#else
+using Element = f16;
+#endif
+
 constexpr int WARPS_M = BM / WM;
 constexpr int WARPS_N = BN / WN;
 constexpr int THREADS = WARPS_M * WARPS_N * 32;
@@ -77,14 +86,29 @@ struct Reader {
 // The sums of a warp's WM x WN part.
 struct Sums {
     float v[MMA_M][MMA_N][4] = {};
+#if ARITHMETIC == F16_SUMS
+    unsigned part[MMA_M][MMA_N][2]; // of the current tile, in f16
+#endif
 
-    __device__ void multiply(const Fragments& f) {
+    // Adds step `kk` of a tile.
+    __device__ void multiply(const Fragments& f, int kk) {
 #pragma unroll
         for (int i = 0; i < MMA_M; ++i) {
 #pragma unroll
             for (int j = 0; j < MMA_N; ++j) {
                 const unsigned b0 = f.b[j / 2][j % 2 * 2], b1 = f.b[j / 2][j % 2 * 2 + 1];
+#if ARITHMETIC == F16_SUMS
+                unsigned(&d)[2] = part[i][j];
+                const unsigned c0 = kk == 0 ? 0 : d[0], c1 = kk == 0 ? 0 : d[1];
 #if __CUDA_ARCH__ >= 800
+                ptx::mma_m16n8k16_f16(d, f.a[i], b0, b1, c0, c1);
+#else
+                ptx::mma_m16n8k8_f16(d, f.a[i][0], f.a[i][1], b0, c0, c1);
+                ptx::mma_m16n8k8_f16(d, f.a[i][2], f.a[i][3], b1, d[0], d[1]);
+#endif
+#elif ARITHMETIC == BF16
+                ptx::mma_m16n8k16_bf16(v[i][j], f.a[i], b0, b1);
+#elif __CUDA_ARCH__ >= 800
                 ptx::mma_m16n8k16(v[i][j], f.a[i], b0, b1);
 #else
                 ptx::mma_m16n8k8(v[i][j], f.a[i][0], f.a[i][1], b0);
@@ -92,6 +116,25 @@ struct Sums {
 #endif
             }
         }
+    }
+
+    // After the last step of a tile: BK products at most are summed in f16.
+    __device__ void end_tile() {
+#if ARITHMETIC == F16_SUMS
+#pragma unroll
+        for (int i = 0; i < MMA_M; ++i) {
+#pragma unroll
+            for (int j = 0; j < MMA_N; ++j) {
+#pragma unroll
+                for (int half = 0; half < 2; ++half) {
+                    float even, odd;
+                    ptx::f32x2_from_f16x2(part[i][j][half], even, odd);
+                    v[i][j][2 * half] += even;
+                    v[i][j][2 * half + 1] += odd;
+                }
+            }
+        }
+#endif
     }
 };
 
@@ -130,15 +173,16 @@ __device__ void main_loop(unsigned char* memory, Gather& gather, int tiles, Sums
             }
             // Past the last tile these are zeros that nobody multiplies.
             reader.read(fragments[(kk + 1) % 2], reading, (kk + 1) % STEPS);
-            sums.multiply(fragments[kk % 2]);
+            sums.multiply(fragments[kk % 2], kk);
         }
+        sums.end_tile();
     }
     copies.drain();
     __syncthreads(); // the epilogue reuses the stages
 }
 
 template <typename Copies>
-__device__ void conv2d(const f16* x, const f16* w, f16* y, const Epilogue& epilogue, const Conv2dParams& p) {
+__device__ void conv2d(const Element* x, const Element* w, Element* y, const Epilogue& epilogue, const Conv2dParams& p) {
     extern __shared__ __align__(128) unsigned char memory[];
     Sums sums;
     const int tiles = ceil_div(p.gemm_k, BK);
@@ -153,7 +197,7 @@ __device__ void conv2d(const f16* x, const f16* w, f16* y, const Epilogue& epilo
 #define TILED(stem, bm, bn, bk) TILED_(stem, bm, bn, bk)
 #define ENTRY                                                                                                                \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                                    \
-        TILED(FORM, BM, BN, BK)(const f16* x, const f16* w, const float* bias, const f16* residual, f16* y, Conv2dParams p,  \
-                                int relu) {                                                                                  \
+        TILED(FORM, BM, BN, BK)(const Element* x, const Element* w, const float* bias, const Element* residual, Element* y,  \
+                                Conv2dParams p, int relu) {                                                                  \
         conv2d<Copies>(x, w, y, Epilogue{{bias}, residual, relu != 0}, p);                                                   \
     }

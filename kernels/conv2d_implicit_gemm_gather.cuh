@@ -39,8 +39,8 @@ __device__ inline int filter_at(const Conv2dParams& p, int i) {
 
 #if WHOLE_TAPS
 struct Gather {
-    const f16* x;          // moved to the current tap and channels
-    const f16* w;
+    const Element* x;          // moved to the current tap and channels
+    const Element* w;
     int a_at[A_ROWS];      // in x
     unsigned taps[A_ROWS]; // bit r*S + s: that tap is inside the image
     int b_at[B_ROWS];      // in w
@@ -49,7 +49,7 @@ struct Gather {
     int tiles_of_tap, taps_of_row;           // left, the current one included
     const int tap_tiles, row_taps, row_step; // of a whole tap, of a whole row; to the next row of the filter
 
-    __device__ Gather(const f16* x0, const f16* w0, const Conv2dParams& p, int begin, int end)
+    __device__ Gather(const Element* x0, const Element* w0, const Conv2dParams& p, int begin, int end)
         : tiles(end - begin), tap_tiles(p.c / BK), row_taps(p.s), row_step((p.w - p.s) * p.c + BK) {
         const int chunk = threadIdx.x % CHUNKS * CHUNK;
         const Rows rows(p);
@@ -102,15 +102,15 @@ struct Gather {
 };
 #else
 struct Gather {
-    const f16* x;
-    const f16* w;
+    const Element* x;
+    const Element* w;
     const Conv2dParams& p;
     const Rows rows;
     int b_at[B_ROWS]; // in w
     int r, s, c, k;   // tap and channel of this thread's chunk; k = its position along gemm_k
     const int end;    // of the range, in k
 
-    __device__ Gather(const f16* x, const f16* w, const Conv2dParams& p, int begin, int end)
+    __device__ Gather(const Element* x, const Element* w, const Conv2dParams& p, int begin, int end)
         : x(x), w(w), p(p), rows(p), k(begin * BK + threadIdx.x % CHUNKS * CHUNK), end(min(end * BK, p.gemm_k)) {
 #pragma unroll
         for (int i = 0; i < B_ROWS; ++i) b_at[i] = filter_at(p, i);

@@ -5,7 +5,7 @@
 //   C % BK == 0 and R*S <= 32 (conv2d_implicit_gemm_sm75_f16_nhwc), or C % 8 == 0 (conv2d_implicit_gemm_sm75_c8_f16_nhwc)
 //   grid (ceil(gemm_m/BM), ceil(gemm_n/BN), 1)   block (THREADS, 1, 1)
 //   smem 2*(BM+BN)*BK*2 bytes: 128x128x32 = 32 KiB; the next tile waits in registers
-//   f32 accumulation; taps outside the image are zero; residue rows and columns are masked, never read past the end
+//   f32 accumulation, in the forms called f16_sums f16 within a tile's depth; taps outside the image are zero; residue rows and columns are masked, never read past the end
 //   sm_75: ldmatrix, mma.m16n8k8
 #include "conv2d_implicit_gemm.cuh"
 
@@ -23,7 +23,7 @@ struct Copies {
 
     __device__ void start(unsigned, const Gather& gather) {
         const auto fetch = [](uint4* to) {
-            return [to](int i, const f16* from, bool valid) { to[i] = valid ? *(const uint4*)from : make_uint4(0, 0, 0, 0); };
+            return [to](int i, const Element* from, bool valid) { to[i] = valid ? *(const uint4*)from : make_uint4(0, 0, 0, 0); };
         };
         gather.a(fetch(from_a));
         gather.b(fetch(from_b));
@@ -39,7 +39,11 @@ struct Copies {
     __device__ void drain() const {}
 };
 
-#if WHOLE_TAPS
+#if ARITHMETIC == F16_SUMS && WHOLE_TAPS
+#define FORM conv2d_implicit_gemm_sm75_f16_sums_nhwc
+#elif ARITHMETIC == F16_SUMS
+#define FORM conv2d_implicit_gemm_sm75_c8_f16_sums_nhwc
+#elif WHOLE_TAPS
 #define FORM conv2d_implicit_gemm_sm75_f16_nhwc
 #else
 #define FORM conv2d_implicit_gemm_sm75_c8_f16_nhwc

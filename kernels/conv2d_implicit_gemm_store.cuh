@@ -5,14 +5,14 @@
 // instead of four compiles in a quarter of the time.
 struct Epilogue {
     Bias bias;           // or null
-    const f16* residual; // [n, p, q, k], or null
+    const Element* residual; // [n, p, q, k], or null
     bool with_relu;
 
     __device__ void operator()(float (&v)[CHUNK], int k, size_t at) const {
         if (bias.bias) bias(v, k, at);
         if (residual) {
             float r[CHUNK];
-            Vector<CHUNK, f16>::load(residual + at, r);
+            Vector<CHUNK, Element>::load(residual + at, r);
 #pragma unroll
             for (int i = 0; i < CHUNK; ++i) v[i] += r[i];
         }
@@ -32,7 +32,7 @@ struct Slab {
 static_assert(sizeof(Slab) * WARPS_M * WARPS_N <= STAGE_BYTES * STAGES, "the epilogue fits into the memory that the host asks for");
 
 // y = epilogue(sums). All warps are done with the stages in `memory`.
-__device__ void store(void* memory, const Sums& sums, f16* y, const Epilogue& epilogue, const Conv2dParams& p) {
+__device__ void store(void* memory, const Sums& sums, Element* y, const Epilogue& epilogue, const Conv2dParams& p) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int m0 = blockIdx.x * BM + warp / WARPS_N * WM, n0 = blockIdx.y * BN + warp % WARPS_N * WN;
     Slab& slab = ((Slab*)memory)[warp];
@@ -59,7 +59,7 @@ __device__ void store(void* memory, const Sums& sums, f16* y, const Epilogue& ep
                 float v[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
                 const size_t at = (size_t)m * p.k + k;
                 epilogue(v, k, at);
-                Vector<CHUNK, f16>::store(y + at, v);
+                Vector<CHUNK, Element>::store(y + at, v);
             }
         }
         __syncwarp(); // the next rows overwrite these

@@ -66,6 +66,7 @@ __device__ __forceinline__ unsigned max_nan_pair(unsigned a, unsigned b) {
 }
 
 constexpr unsigned F16_LOWEST_PAIR = 0xfc00fc00u; // -inf, -inf
+constexpr unsigned BF16_LOWEST_PAIR = 0xff80ff80u;
 
 // One access of 16 bytes; the address is 16-byte aligned.
 template <> struct Pack<f16, 8> {
@@ -95,3 +96,35 @@ template <> struct Pack<f16, 1> {
         if (b > a || b != b) v = o.v;
     }
 };
+
+#if __CUDA_ARCH__ >= 800
+// One access of 16 bytes; the address is 16-byte aligned.
+template <> struct Pack<bf16, 8> {
+    uint4 v;
+    static __device__ __forceinline__ Pack load(const bf16* at) { return {__ldg(reinterpret_cast<const uint4*>(at))}; }
+    static __device__ __forceinline__ Pack lowest() {
+        return {{BF16_LOWEST_PAIR, BF16_LOWEST_PAIR, BF16_LOWEST_PAIR, BF16_LOWEST_PAIR}};
+    }
+    __device__ __forceinline__ void store(bf16* at) const { *reinterpret_cast<uint4*>(at) = v; }
+    __device__ __forceinline__ float get(int i) const {
+        const unsigned pair = i < 2 ? v.x : i < 4 ? v.y : i < 6 ? v.z : v.w;
+        return ptx::f32_from_bf16((unsigned short)(pair >> (16 * (i % 2))));
+    }
+    __device__ __forceinline__ void take_max(const Pack& o) {
+        v = {ptx::max_nan_bf16x2(v.x, o.v.x), ptx::max_nan_bf16x2(v.y, o.v.y), ptx::max_nan_bf16x2(v.z, o.v.z),
+             ptx::max_nan_bf16x2(v.w, o.v.w)};
+    }
+};
+
+template <> struct Pack<bf16, 1> {
+    unsigned short v;
+    static __device__ __forceinline__ Pack load(const bf16* at) { return {__ldg(reinterpret_cast<const unsigned short*>(at))}; }
+    static __device__ __forceinline__ Pack lowest() { return {(unsigned short)BF16_LOWEST_PAIR}; }
+    __device__ __forceinline__ void store(bf16* at) const { at->bits = v; }
+    __device__ __forceinline__ float get(int) const { return ptx::f32_from_bf16(v); }
+    __device__ __forceinline__ void take_max(const Pack& o) {
+        const float a = ptx::f32_from_bf16(v), b = ptx::f32_from_bf16(o.v);
+        if (b > a || b != b) v = o.v;
+    }
+};
+#endif

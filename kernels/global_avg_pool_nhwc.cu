@@ -58,3 +58,6 @@ __device__ __forceinline__ void global_avg_pool(const T* __restrict__ x, float* 
 
 GLOBAL_AVG_POOL(global_avg_pool_f32_nhwc, float, 4)
 GLOBAL_AVG_POOL(global_avg_pool_f16_nhwc, f16, 8)
+#if __CUDA_ARCH__ >= 800
+GLOBAL_AVG_POOL(global_avg_pool_bf16_nhwc, bf16, 8)
+#endif

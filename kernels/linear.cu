@@ -157,3 +157,7 @@ __device__ __forceinline__ void linear(const X* __restrict__ x, const W* __restr
 LINEAR(linear_f32, float, float, 4)
 LINEAR(linear_f16, f16, f16, 8)
 LINEAR(linear_f32_f16, float, f16, 8)
+#if __CUDA_ARCH__ >= 800
+LINEAR(linear_bf16, bf16, bf16, 8)
+LINEAR(linear_f32_bf16, float, bf16, 8)
+#endif

@@ -46,3 +46,7 @@ MAXPOOL2D(maxpool2d_f32_nhwc, float, 4)
 MAXPOOL2D(maxpool2d_f32_nhwc_scalar, float, 1)
 MAXPOOL2D(maxpool2d_f16_nhwc, f16, 8)
 MAXPOOL2D(maxpool2d_f16_nhwc_scalar, f16, 1)
+#if __CUDA_ARCH__ >= 800
+MAXPOOL2D(maxpool2d_bf16_nhwc, bf16, 8)
+MAXPOOL2D(maxpool2d_bf16_nhwc_scalar, bf16, 1)
+#endif

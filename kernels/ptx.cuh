@@ -36,6 +36,18 @@ __device__ inline void f32x2_from_f16x2(unsigned pair, float& low, float& high) 
     high = f32_from_f16((unsigned short)(pair >> 16));
 }
 
+// bf16 is the upper half of an f32.
+__device__ inline float f32_from_bf16(unsigned short bits) { return __uint_as_float((unsigned)bits << 16); }
+
+#if __CUDA_ARCH__ >= 800
+// As f16x2_from_f32, for bf16: round to nearest even.
+__device__ inline unsigned bf16x2_from_f32(float low, float high) {
+    unsigned pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low)); // the first source is the upper half
+    return pair;
+}
+#endif
+
 // ---- arithmetic --------------------------------------------------------------------------------------------------------
 
 #if __CUDA_ARCH__ >= 800
@@ -43,6 +55,12 @@ __device__ inline void f32x2_from_f16x2(unsigned pair, float& low, float& high) 
 __device__ inline unsigned max_nan_f16x2(unsigned a, unsigned b) {
     unsigned larger;
     asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(larger) : "r"(a), "r"(b));
+    return larger;
+}
+
+__device__ inline unsigned max_nan_bf16x2(unsigned a, unsigned b) {
+    unsigned larger;
+    asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(larger) : "r"(a), "r"(b));
     return larger;
 }
 #endif
@@ -100,12 +118,32 @@ __device__ inline void mma_m16n8k16(float (&d)[4], const unsigned (&a)[4], unsig
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+
+// The same, bf16 inputs.
+__device__ inline void mma_m16n8k16_bf16(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// The same, f16 inputs and sums: d = c + a * b. d[0] = row g, columns 2t 2t+1; d[1] = row g + 8.
+__device__ inline void mma_m16n8k16_f16(unsigned (&d)[2], const unsigned (&a)[4], unsigned b0, unsigned b1, unsigned c0, unsigned c1) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16 {%0, %1}, {%2, %3, %4, %5}, {%6, %7}, {%8, %9};"
+                 : "=r"(d[0]), "=r"(d[1])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(c0), "r"(c1));
+}
 #endif
 
 __device__ inline void mma_m16n8k8(float (&d)[4], unsigned a0, unsigned a1, unsigned b0) {
     asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(a0), "r"(a1), "r"(b0));
+}
+
+__device__ inline void mma_m16n8k8_f16(unsigned (&d)[2], unsigned a0, unsigned a1, unsigned b0, unsigned c0, unsigned c1) {
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f16.f16.f16.f16 {%0, %1}, {%2, %3}, {%4}, {%5, %6};"
+                 : "=r"(d[0]), "=r"(d[1])
+                 : "r"(a0), "r"(a1), "r"(b0), "r"(c0), "r"(c1));
 }
 
 } // namespace ptx

@@ -8,10 +8,11 @@ mod common;
 use std::ops::Range;
 
 use camshaft::cpu::reference;
+use camshaft::cuda::variants::Arithmetic;
 use camshaft::cuda::{BatchNorm, BatchNormArgs, Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, CudaError, Element, Epilogue};
 use camshaft::network::{Conv2dShape, Window};
 use common::cuda::{Buffer, Device, Guarded, Room};
-use half::f16;
+use half::{bf16, f16};
 
 /// Name, image `[N, H, W, C]`, K, filter `(R, S)`, stride, pad.
 type Case = (&'static str, [usize; 4], usize, (usize, usize), usize, usize);
@@ -155,6 +156,8 @@ impl Problem {
             let (x, w) = (x.span(device), w.span(device));
             let args = Conv2dArgs { shape: &self.shape, x, w, epilogue, y: y.span_mut(device) };
             launch(args).unwrap_or_else(|error| panic!("{what}, {name}: {error}"));
+            // Sums are exact, and rounded once.
+            let want: Vec<f32> = want.into_iter().map(|value| T::from_f32(value).to_f32()).collect();
             equal(&format!("{what}, {name}, {:?}", self.shape), &y.values(device), &want);
         }
     }
@@ -179,9 +182,18 @@ fn direct(cases: &[Case]) {
     }
 }
 
+/// In every arithmetic that the device has. Sums of 64 products are exact in f16, too.
 fn implicit_gemm(cases: &[Case], epilogues: Range<usize>) {
     let device = Device::open();
-    let variants = Conv2dImplicitGemm::variants(device.modules.capability());
+    implicit_gemm_in::<f16>(&device, Arithmetic::F16, cases, epilogues.clone());
+    implicit_gemm_in::<f16>(&device, Arithmetic::F16Sums, cases, epilogues.clone());
+    if device.modules.capability() >= 80 {
+        implicit_gemm_in::<bf16>(&device, Arithmetic::Bf16, cases, epilogues);
+    }
+}
+
+fn implicit_gemm_in<T: Guarded + Element>(device: &Device, arithmetic: Arithmetic, cases: &[Case], epilogues: Range<usize>) {
+    let variants = Conv2dImplicitGemm::variants(device.modules.capability(), arithmetic);
     let kernels: Vec<_> = variants.map(|variant| Conv2dImplicitGemm::new(&device.modules, variant).unwrap()).collect();
     for kernel in &kernels {
         assert_eq!(kernel.name().contains("sm75"), device.modules.capability() < 80, "{}", kernel.name());
@@ -189,17 +201,18 @@ fn implicit_gemm(cases: &[Case], epilogues: Range<usize>) {
     for case in cases {
         let problem = Problem::new(case);
         let able: Vec<_> = kernels.iter().filter(|kernel| kernel.can_run(&problem.shape).is_ok()).collect();
-        assert_eq!(able.iter().any(|kernel| kernel.variant().whole_taps), case.1[3] % 32 == 0, "{}", case.0);
+        let least = if arithmetic == Arithmetic::F16Sums && device.modules.capability() >= 80 { 64 } else { 32 };
+        assert_eq!(able.iter().any(|kernel| kernel.variant().whole_taps), case.1[3] % least == 0, "{}", case.0);
         for kernel in able {
             let what = format!("{}: {}", kernel.name(), case.0);
-            problem.check::<f16>(&what, &device, epilogues.clone(), |args| kernel.launch(&device.stream, args));
+            problem.check::<T>(&what, device, epilogues.clone(), |args| kernel.launch(&device.stream, args));
         }
     }
 }
 
 /// The implicit GEMM for any number of channels.
 fn any_channels(device: &Device) -> Conv2dImplicitGemm {
-    let mut variants = Conv2dImplicitGemm::variants(device.modules.capability());
+    let mut variants = Conv2dImplicitGemm::variants(device.modules.capability(), Arithmetic::F16);
     let variant = variants.find(|variant| !variant.whole_taps).unwrap();
     Conv2dImplicitGemm::new(&device.modules, variant).unwrap()
 }
@@ -232,7 +245,7 @@ fn implicit_gemm_f16_where_steps_lie_within_one_tap() {
 
 #[test]
 fn implicit_gemm_f16_on_the_layers_of_resnet18() {
-    implicit_gemm(RESNET18, LAST);
+    implicit_gemm_in::<f16>(&Device::open(), Arithmetic::F16, RESNET18, LAST);
 }
 
 #[test]
@@ -282,6 +295,7 @@ fn batch_norm<T: Guarded + Element>() {
                 y: y.span_mut(&device),
             };
             kernel.launch(&device.stream, args).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let want: Vec<f32> = want.into_iter().map(|value| T::from_f32(value).to_f32()).collect();
             equal(&what, &y.values(&device), &want);
         }
     }
@@ -295,6 +309,13 @@ fn batch_norm_f32() {
 #[test]
 fn batch_norm_f16() {
     batch_norm::<f16>();
+}
+
+#[test]
+fn batch_norm_bf16() {
+    if Device::open().modules.capability() >= 80 {
+        batch_norm::<bf16>();
+    }
 }
 
 /// The layouts of shared memory are made for it, epilogues included; a device that only computes cannot tell.
@@ -336,7 +357,7 @@ fn other_devices_and_orders() {
         let tests = ["shapes", "one_tap", "batch_norm", "a_nan", "conflicts"];
         let output = std::process::Command::new(program).args(tests).envs(variables).output().unwrap();
         let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        assert!(output.status.success() && stdout.contains("8 passed"), "{variables:?}\n{stdout}\n{stderr}");
+        assert!(output.status.success() && stdout.contains("9 passed"), "{variables:?}\n{stdout}\n{stderr}");
     }
 }
 
@@ -361,6 +382,11 @@ fn wrong_arguments_are_refused_before_anything_runs() {
     assert!(refusal(s, x, w + 1, bias, y, 0).contains("`w` holds"));
     assert!(refusal(s, x, w, bias + 8, y, 0).contains("`bias` holds 32 elements, expected 24"));
     assert!(refusal(s, x, w, bias, y - 8, 0).contains("`y` holds"));
+    let zeros = |len| Buffer::<f32>::new(&device, &vec![0.0; len], Room::Exact);
+    let (x_f32, w_f32, mut y_f32) = (zeros(x), zeros(w), zeros(y));
+    let (x_f32, w_f32, y_f32) = (x_f32.span(&device), w_f32.span(&device), y_f32.span_mut(&device));
+    let args = Conv2dArgs { shape: s, x: x_f32, w: w_f32, epilogue: Epilogue::None, y: y_f32 };
+    assert!(kernel.launch(&device.stream, args).unwrap_err().to_string().contains("elements of f32"));
     assert!(refusal(s, x, w, bias, y, 2).contains("not 16-byte aligned"));
     let odd = shape(&ODD[4]);
     assert!(refusal(&odd, x, w, bias, y, 0).contains("no multiple of 8"));

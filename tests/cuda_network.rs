@@ -16,6 +16,7 @@ use common::goldens::Golden;
 use common::{safetensors_file, software};
 
 const SMALL: &str = "resnet18_w8_c10_97x161_n2_f32";
+const FULL: &str = "resnet18_w64_c1000_224x224_n1_f32";
 
 fn model(golden: &Golden) -> Model {
     let folder = tempfile::tempdir().unwrap();
@@ -54,9 +55,20 @@ fn batch(golden: &Golden, n: usize) -> Nhwc {
     Nhwc::new([n, h, w, c], (0..n).flat_map(|image| images.image(image % have).to_vec()).collect())
 }
 
+/// Of the largest magnitude, and the least cosine between maps. Measured over the goldens on the software device, logits and
+/// maps: f16 1.3e-3 and 0.999995, with sums in f16 2.5e-3 and 0.99998, bf16 8.1e-3 and 0.9998. What is tolerated leaves room for
+/// tensor cores that round sums less well than f32 does.
+fn tolerances(precision: Precision) -> (f32, f64) {
+    match precision {
+        Precision::F32 => (1e-4, 0.999_999),
+        Precision::F16 | Precision::F16Fast => (2e-2, 0.999_9),
+        Precision::Bf16 => (2e-2, 0.999),
+    }
+}
+
 /// Compares what was found in pictures `0, 1, ..., 0, 1, ...` of a golden, with the maps of its classes.
 fn check(what: &str, golden: &Golden, found: &Found, precision: Precision) {
-    let tolerance = if precision == Precision::F32 { 1e-4 } else { 2e-2 };
+    let (tolerance, least_alike) = tolerances(precision);
     let (classes, pictures) = (golden.meta.classes, golden.meta.n);
     let cells = golden.cam.size.0 * golden.cam.size.1;
     for image in 0..found.images() {
@@ -77,7 +89,7 @@ fn check(what: &str, golden: &Golden, found: &Found, precision: Precision) {
             let allowance = Allowance::of_largest(tolerance, largest(&golden.cam.raw));
             assert_close(&format!("{what}: map of {class}"), map.data(), want, allowance);
             let alike = cosine(map.data(), want);
-            assert!(alike >= 0.999, "{what}: map of {class}: cosine {alike}");
+            assert!(alike >= least_alike, "{what}: map of {class}: cosine {alike}");
         }
     }
 }
@@ -105,6 +117,20 @@ fn small_networks_in_f16() {
 }
 
 #[test]
+fn small_networks_with_sums_in_f16() {
+    for name in [SMALL, "resnet18_w24_c10_33x224_n1_bf16", "resnet50_w16_c10_65x96_n2_f32", "resnet101_w8_c10_64x64_n1_f32"] {
+        agrees(name, Precision::F16Fast);
+    }
+}
+
+#[test]
+fn small_networks_in_bf16() {
+    for name in [SMALL, "resnet18_w24_c10_33x224_n1_bf16", "resnet50_w16_c10_65x96_n2_f32", "resnet101_w8_c10_64x64_n1_f32"] {
+        agrees(name, Precision::Bf16);
+    }
+}
+
+#[test]
 fn deep_networks_in_f16() {
     for name in ["resnet101_w8_c10_64x64_n1_f32", "resnet152_w8_c10_64x64_n1_f16"] {
         agrees(name, Precision::F16);
@@ -113,7 +139,12 @@ fn deep_networks_in_f16() {
 
 #[test]
 fn resnet18_at_full_size_in_f16() {
-    agrees("resnet18_w64_c1000_224x224_n1_f32", Precision::F16);
+    agrees(FULL, Precision::F16);
+}
+
+#[test]
+fn resnet18_at_full_size_in_f32() {
+    agrees(FULL, Precision::F32);
 }
 
 #[test]
@@ -171,6 +202,49 @@ fn streams_run_in_any_legal_order() {
         let output = std::process::Command::new(program).args(tests).envs(variables).output().unwrap();
         let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         assert!(output.status.success() && stdout.contains("2 passed"), "{variables:?}\n{stdout}\n{stderr}");
+    }
+}
+
+/// Writes scores and maps, bit by bit, to the file that `CAMSHAFT_TEST_RESULTS` names.
+#[test]
+#[ignore = "started by the test below, in processes of its own"]
+fn results_of_this_process() {
+    let path = std::env::var_os("CAMSHAFT_TEST_RESULTS").expect("CAMSHAFT_TEST_RESULTS names a file");
+    let mut bits = Vec::new();
+    for (name, precision) in [(FULL, Precision::F16), (SMALL, Precision::F16), (SMALL, Precision::F32)] {
+        let golden = Golden::load(name);
+        let found = cuda(&model(&golden), precision).run(&input(&golden), Selection::Classes(&golden.cam.class)).unwrap();
+        check(precision.name(), &golden, &found, precision);
+        for image in 0..found.images() {
+            let maps = found.maps(image).iter().flat_map(|(_, map)| map.data());
+            bits.extend(found.logits(image).iter().chain(maps).flat_map(|value| value.to_bits().to_le_bytes()));
+        }
+    }
+    std::fs::write(path, bits).unwrap();
+}
+
+/// Blocks and warps take turns in four orders: not a bit of the results changes.
+#[test]
+fn results_do_not_depend_on_the_order_of_blocks() {
+    if std::env::var("CAMSHAFT_TEST_DEVICE").is_ok_and(|device| device == "gpu") {
+        return; // a GPU has its own order
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let results = [("in-order", "0"), ("random", "1"), ("random", "2"), ("random", "3")].map(|(order, seed)| {
+        let path = folder.path().join(format!("{order}-{seed}"));
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "results_of_this_process"])
+            .envs([("CUDA_EMU_ORDER", order), ("CUDA_EMU_SEED", seed)])
+            .env("CAMSHAFT_TEST_RESULTS", &path)
+            .output()
+            .unwrap();
+        let [stdout, stderr] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+        assert!(output.status.success() && stdout.contains("1 passed"), "{order} {seed}\n{stdout}\n{stderr}");
+        std::fs::read(path).unwrap()
+    });
+    assert!(!results[0].is_empty());
+    for (seed, result) in results.iter().enumerate().skip(1) {
+        assert!(*result == results[0], "results differ with seed {seed}");
     }
 }
 

@@ -164,9 +164,10 @@ fn an_npy_file_follows_the_format() {
 }
 
 fn manifest() -> Manifest {
-    let model = Model { name: "resnet18".into(), source: "demo".into(), classes: 10 };
+    let model = Model { name: "resnet18".into(), source: "demo".into(), classes: 10, weights: "xxh3-128:00".into() };
+    let asked = Asked { classes: AskedClasses::Top(3), save: vec![Artifact::Overlay, Artifact::CamFull] };
     let style = Style { colormap: Colormap::JetOpencv, ..Style::default() };
-    Manifest::new(model, Recipe::default(), View::Original, style, "cpu".into())
+    Manifest::new(model, asked, Recipe::default(), View::Original, style, "cpu".into())
 }
 
 fn entry(logit: f32) -> ClassEntry {
@@ -194,13 +195,15 @@ fn a_manifest_says_what_was_done() {
     let want = json!({
         "schema_version": 1,
         "tool": { "name": "camshaft", "version": env!("CARGO_PKG_VERSION") },
-        "model": { "name": "resnet18", "source": "demo", "classes": 10 },
+        "model": { "name": "resnet18", "source": "demo", "classes": 10, "weights": "xxh3-128:00" },
+        "request": { "top": 3, "save": ["overlay", "cam-full"] },
         "method": "cam",
         "recipe": {
             "resize": 256, "crop": 224, "interpolation": "bilinear", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
         },
         "display": { "view": "original", "colormap": "jet-opencv", "alpha": 0.5, "normalisation": "minmax" },
         "device": "cpu",
+        "complete": true,
         "images": [
             {
                 "file": "in/cat.jpg",
@@ -227,7 +230,14 @@ fn a_manifest_says_what_was_done() {
 
 #[test]
 fn a_manifest_tells_the_style_that_was_drawn() {
-    let seed = Manifest::new(manifest().model, Recipe::default(), View::Seed, manifest().display.style, "cpu".into());
+    let seed = Manifest::new(
+        manifest().model,
+        manifest().request,
+        Recipe::default(),
+        View::Seed,
+        manifest().display.style,
+        "cpu".into(),
+    );
     assert_eq!(seed.display.style.colormap, Colormap::Jet);
 }
 

@@ -28,7 +28,7 @@ pub struct GpuFacts {
 
 impl GpuFacts {
     /// Operations that a multiprocessor does in a clock, 2 per multiply-add: of f32 outside, of f16 with f32 sums on the tensor
-    /// cores. GeForce cards have half of the latter from 7.5 up. `None` for capabilities that are not known here.
+    /// cores. GeForce cards have half of the latter from 7.5 up, unless the sums are f16. `None` for capabilities that are not known here.
     ///
     /// Source: NVIDIA's architecture papers (Turing, GA100, GA102, AD102, GH100, GB202), peak rates divided by clock and count.
     fn per_clock(&self, precision: Precision) -> Option<f64> {
@@ -36,12 +36,14 @@ impl GpuFacts {
         Some(match (self.capability, precision) {
             (75, Precision::F32) => 128.0,
             (75, Precision::F16) => tensor(1024.0),
+            (75, Precision::F16Fast) => 1024.0,
             (80, Precision::F32) => 128.0,
-            (80, Precision::F16) => 2048.0,
+            (80, Precision::F16 | Precision::F16Fast | Precision::Bf16) => 2048.0,
             (86 | 87 | 89 | 120, Precision::F32) => 256.0,
-            (86 | 87 | 89 | 120, Precision::F16) => tensor(1024.0),
+            (86 | 87 | 89 | 120, Precision::F16 | Precision::Bf16) => tensor(1024.0),
+            (86 | 87 | 89 | 120, Precision::F16Fast) => 1024.0,
             (90, Precision::F32) => 256.0,
-            (90, Precision::F16) => 4096.0,
+            (90, Precision::F16 | Precision::F16Fast | Precision::Bf16) => 4096.0,
             _ => return None,
         })
     }

@@ -3,7 +3,7 @@
 use super::Map;
 
 /// Summary of a map whose values are all finite.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct MapStats {
     /// Least value.
     pub min: f32,

@@ -8,13 +8,14 @@ use camshaft::render::{Alpha, Colormap, View};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+use super::inputs::Inputs;
 use super::options::{InputOptions, ModelOptions};
 
 /// Shows which pixels made a ResNet say "cat": class activation maps (Zhou et al. 2016).
 #[derive(Parser)]
 #[command(name = "camshaft", version, propagate_version = true, max_term_width = 110)]
 #[command(after_help = "Start with `camshaft cam`, which explains a bundled picture with a bundled model.\n\
-    Exit code: 0 done, 1 something failed (the rest was finished), 2 wrong usage.")]
+    Exit code: 0 done, 1 something failed (the rest was finished), 2 wrong usage, 130 interrupted (what was under way was finished).")]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -26,6 +27,8 @@ pub enum Command {
     Cam(CamArgs),
     /// Name what is in pictures
     Classify(ClassifyArgs),
+    /// Merge the manifests of a run that was spread with --shard
+    Merge(MergeArgs),
     /// Show architecture, layers and devices of a model
     Info(InfoArgs),
     /// Time forward passes and maps beside what the machine could do at best
@@ -45,25 +48,29 @@ const CAM_EXAMPLES: &str = "Examples:
   camshaft cam photo.jpg                      the three most probable classes
   camshaft cam photo.jpg -c dog -c 3          classes of your choice, by name or index
   camshaft cam photos 'more/*.png' -o maps    all pictures of a folder and of a pattern
+  camshaft cam photos -o maps --resume        the rest of them, after an interruption
   camshaft cam photo.jpg -w resnet50 --view original";
 
 #[derive(Args)]
 #[command(after_help = CAM_EXAMPLES)]
 pub struct CamArgs {
-    /// Images, folders or patterns; without any, a bundled picture
-    pub inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub inputs: Inputs,
     /// Class to explain, by index or name (see `camshaft labels`); may be repeated. Default: the top predictions
     #[arg(short, long = "class", value_name = "CLASS", conflicts_with = "top")]
     pub classes: Vec<String>,
     /// Explain the K most probable classes
     #[arg(short = 'k', long, value_name = "K", default_value = "3", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub top: u32,
-    /// Folder for the results, made if it is not there
+    /// Folder for the results, made if it is not there; with --shard, a folder in it
     #[arg(short, long, value_name = "FOLDER", default_value = "camshaft-out")]
     pub out: PathBuf,
     /// Replace results of an earlier run
     #[arg(short, long)]
     pub force: bool,
+    /// Go on with an earlier run that was interrupted or had failures: skip what its manifest says is done
+    #[arg(long, conflicts_with = "force")]
+    pub resume: bool,
     /// What to write for each class: pictures, and the raw map as the network gave it or up-sampled, for numpy
     #[arg(long, value_name = "KIND", value_delimiter = ',', default_value = "overlay,heatmap,cam,cam-full", value_parser = artifact())]
     pub save: Vec<Artifact>,
@@ -91,8 +98,8 @@ pub struct CamArgs {
 
 #[derive(Args)]
 pub struct ClassifyArgs {
-    /// Images, folders or patterns; without any, a bundled picture
-    pub inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub inputs: Inputs,
     /// Show the K most probable classes
     #[arg(short = 'k', long, value_name = "K", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub top: u32,
@@ -103,6 +110,19 @@ pub struct ClassifyArgs {
     pub input: InputOptions,
     #[command(flatten)]
     pub model: ModelOptions,
+}
+
+#[derive(Args)]
+pub struct MergeArgs {
+    /// Folder with the folders of all parts; or several folders or manifests
+    #[arg(required = true, value_name = "FOLDER")]
+    pub parts: Vec<PathBuf>,
+    /// Folder for the merged manifest. Default: the only FOLDER
+    #[arg(short, long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Replace the manifest of an earlier run
+    #[arg(short, long)]
+    pub force: bool,
 }
 
 #[derive(Args)]
@@ -226,13 +246,12 @@ pub struct ManArgs {
     pub folder: Option<PathBuf>,
 }
 
-/// Spellings of `--save`.
-const ARTIFACTS: [(&str, Artifact); 4] =
-    [("overlay", Artifact::Overlay), ("heatmap", Artifact::Heatmap), ("cam", Artifact::Cam), ("cam-full", Artifact::CamFull)];
+/// Kinds for `--save`.
+const ARTIFACTS: [Artifact; 4] = [Artifact::Overlay, Artifact::Heatmap, Artifact::Cam, Artifact::CamFull];
 
 fn artifact() -> impl TypedValueParser<Value = Artifact> {
-    PossibleValuesParser::new(ARTIFACTS.map(|(name, _)| name))
-        .try_map(|given| ARTIFACTS.iter().find(|(name, _)| *name == given).map(|&(_, kind)| kind).ok_or("no such kind"))
+    PossibleValuesParser::new(ARTIFACTS.map(Artifact::name))
+        .try_map(|given| ARTIFACTS.into_iter().find(|kind| kind.name() == given).ok_or("no such kind"))
 }
 
 /// A parser for one of the library's choices, which shows them in help and completions.

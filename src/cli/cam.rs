@@ -4,18 +4,19 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use camshaft::cam::Target;
 use camshaft::engine::{ClassMap, Engine, Explanation, Request};
 use camshaft::input::Picture;
 use camshaft::output::{
-    Artifact, Artifacts, ClassEntry, ImageEntry, Manifest, MapSize, Model, Outcome, OutputNames, create_folder, write_npy,
-    write_png,
+    Artifact, Artifacts, Asked, AskedClass, AskedClasses, ClassEntry, ImageEntry, Manifest, MapSize, Model, Outcome, OutputNames,
+    Record, Start, create_folder, write_npy, write_png,
 };
 use camshaft::pipeline::Explained;
 use camshaft::render::{Scene, Style};
 use rayon::prelude::*;
 
 use super::args::CamArgs;
-use super::run::{self, Finished, Run, exit_code};
+use super::run::{self, Finished, Run};
 use super::table::Results;
 use super::{Usage, stdout};
 
@@ -33,22 +34,35 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
         classes => Request::classes(classes),
     };
     let recipe = args.input.recipe()?;
-    Manifest::check_free(&args.out, args.force)?;
+    let start = match (args.force, args.resume) {
+        (true, _) => Start::Replace,
+        (_, true) => Start::Resume,
+        _ => Start::New,
+    };
+    // Each part of a run that is spread has a folder of its own.
+    let out = &args.inputs.shard.map_or_else(|| args.out.clone(), |shard| args.out.join(shard.folder()));
+    Record::check(out, start)?;
     let engine = args.input.engine(recipe, &args.model)?;
-    engine.resolve(&request).map_err(|error| Usage(format!("--class: {error}; `camshaft labels` lists the names")))?;
+    let targets = engine.resolve(&request);
+    let targets = targets.map_err(|error| Usage(format!("--class: {error}; `camshaft labels` lists the names")))?;
+    let run = Run::new(&engine, &args.inputs, Some(&args.out), args.model.workers())?;
 
-    create_folder(&args.out)?;
-    if args.force {
-        Manifest::remove(&args.out)?;
-    }
-    let run = Run::new(&engine, &args.inputs, Some(&args.out), args.model.workers());
-    let names = OutputNames::new(&run.names());
-    let mut manifest = Manifest::new(model(args, &engine), recipe, args.view, style, engine.device());
+    let named = |targets: Vec<Target>| AskedClasses::Classes(targets.iter().map(AskedClass::from).collect());
+    let asked = Asked { classes: targets.map_or(AskedClasses::Top(args.top as usize), named), save: save.clone() };
+    let mut head = Manifest::new(model(args, &engine), asked, recipe, args.view, style, engine.device());
+    head.shard = args.inputs.shard;
+    create_folder(out)?;
+    let mut record = Record::open(out, head, start)?;
+    let names = run.names();
+    let done: Vec<Option<String>> = names.iter().enumerate().map(|(place, name)| record.claim(place, name)).collect();
+    let names = OutputNames::beside(&names, &done, record.unclaimed());
     let mut table = Results::new(&["image", "class", "name", "probability", "logit", "written"]);
     let mut reader = true; // who closes the pipe still gets the files
     let finish = |index, file: &str, outcome: run::Outcome| {
         let result = outcome.and_then(|Explained { photo, explanation }| {
-            Job { args, save: &save, style, names: &names, index, photo, explanation: &explanation }
+            // Where a run goes on, files that are not on record are left over from its end.
+            let force = start != Start::New;
+            Job { args, out, force, save: &save, style, names: &names, index, photo, explanation: &explanation }
                 .write()
                 .map(|results| Outcome::Ok { transform: *explanation.input.transform(), results })
                 .map_err(|message| format!("{file}: {message}"))
@@ -57,31 +71,39 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
         let outcome = result.unwrap_or_else(|message| Outcome::Error { message });
         Finished { shown: ImageEntry { file: file.to_owned(), outcome }, fault }
     };
-    let failed = run.each(&request, args.view.needs_photo(), finish, |entry| {
+    let skip = |place: usize| done[place].is_some();
+    let tally = run.each(&request, args.view.needs_photo(), skip, finish, |place, entry| {
+        record.add(place, &entry)?;
         if args.json {
             reader = reader && stdout::unless_closed(stdout::json(&entry))?;
         } else if reader {
-            reader = stdout::unless_closed(table.add(table_rows(&args.out, &entry)))?;
+            reader = stdout::unless_closed(table.add(table_rows(out, &entry)))?;
         }
-        manifest.images.push(entry);
         Ok(())
     })?;
-    let path = manifest.write(&args.out, args.force)?;
-    eprintln!("manifest: {}", path.display());
+    let path = record.finish(tally.is_complete())?;
     if reader {
         stdout::unless_closed(table.print())?;
     }
-    Ok(exit_code(failed, run.len()))
+    eprintln!("manifest: {}", path.display());
+    Ok(tally.exit_code("; go on with the same command and --resume"))
 }
 
 fn model(args: &CamArgs, engine: &Engine) -> Model {
     let architecture = engine.model().network().architecture();
-    Model { name: architecture.to_string(), source: args.model.weights.to_string(), classes: architecture.classes() }
+    Model {
+        name: architecture.to_string(),
+        source: args.model.weights.to_string(),
+        classes: architecture.classes(),
+        weights: engine.model().file().fingerprint(),
+    }
 }
 
 /// One explained picture to be written.
 struct Job<'a> {
     args: &'a CamArgs,
+    out: &'a Path,
+    force: bool,
     save: &'a [Artifact],
     style: Style,
     names: &'a OutputNames,
@@ -111,8 +133,8 @@ impl Job<'_> {
         for &kind in self.save {
             let file =
                 self.names.file(self.index, prediction.class, &prediction.label, kind).context("no name for this input")?;
-            let path = self.args.out.join(&file);
-            let force = self.args.force;
+            let path = self.out.join(&file);
+            let force = self.force;
             match kind {
                 Artifact::Overlay => write_png(&path, &scene.overlay(&class.map, &self.style)?, force)?,
                 Artifact::Heatmap => write_png(&path, &scene.heatmap(&class.map, &self.style)?, force)?,

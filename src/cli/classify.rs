@@ -7,7 +7,7 @@ use camshaft::pipeline::Explained;
 use serde::Serialize;
 
 use super::args::ClassifyArgs;
-use super::run::{Finished, Outcome, Run, exit_code};
+use super::run::{Finished, Outcome, Run};
 use super::stdout;
 use super::table::Results;
 
@@ -29,7 +29,7 @@ enum Status {
 /// Names the most probable classes of each input.
 pub fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
     let engine = args.input.engine(args.input.recipe()?, &args.model)?;
-    let run = Run::new(&engine, &args.inputs, None, args.model.workers());
+    let run = Run::new(&engine, &args.inputs, None, args.model.workers())?;
     let mut table = Results::new(&["image", "class", "name", "probability", "logit"]);
     let finish = |_, file: &str, outcome: Outcome| {
         let fault = outcome.as_ref().err().cloned();
@@ -42,10 +42,17 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
         };
         Finished { shown: Entry { file: file.to_owned(), status }, fault }
     };
-    let failed = run
-        .each(&Request::top(0), false, finish, |entry| if args.json { stdout::json(&entry) } else { table.add(rows(&entry)) })?;
+    let tally = run.each(
+        &Request::top(0),
+        false,
+        |_| false,
+        finish,
+        |_, entry| {
+            if args.json { stdout::json(&entry) } else { table.add(rows(&entry)) }
+        },
+    )?;
     stdout::unless_closed(table.print())?;
-    Ok(exit_code(failed, run.len()))
+    Ok(tally.exit_code(""))
 }
 
 /// One row per class.

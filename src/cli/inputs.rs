@@ -1,8 +1,13 @@
-//! Files, folders and patterns on the command line, as a list of images.
+//! Files, folders, patterns and lists on the command line, as a list of images.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
+use camshaft::pipeline::Shard;
+use clap::Args;
 use walkdir::WalkDir;
 
 /// Endings that a folder is searched for. A file named outright may end in anything: its content decides.
@@ -25,21 +30,106 @@ impl Missing {
     }
 }
 
-/// Expands arguments in their order; what a folder or a pattern holds is sorted, so that runs are repeatable. The search of a
-/// folder passes over hidden files and over the folder `results`, whose pictures are not to be explained in turn.
-pub fn expand(arguments: &[PathBuf], results: Option<&Path>) -> Vec<Found> {
-    let results = results.and_then(|folder| folder.canonicalize().ok());
-    arguments.iter().flat_map(|argument| expand_one(argument, results.as_deref())).collect()
+/// Which images a run is to see.
+#[derive(Args)]
+pub struct Inputs {
+    /// Images, folders or patterns; without any, a bundled picture
+    pub inputs: Vec<PathBuf>,
+    /// File with further inputs, one a line (or each ended by a zero byte, as `find -print0` does); - for stdin
+    #[arg(long, value_name = "FILE", help_heading = "Inputs")]
+    pub from: Option<PathBuf>,
+    /// See only part I of N of the inputs; a file's path decides, so that each of N machines takes another part
+    #[arg(long, value_name = "I/N", help_heading = "Inputs")]
+    pub shard: Option<Shard>,
 }
 
-fn expand_one(argument: &Path, results: Option<&Path>) -> Vec<Found> {
-    if argument.is_dir() {
-        return folder(argument, results);
+impl Inputs {
+    /// Whether nothing was given, and a bundled picture stands in.
+    pub fn is_empty(&self) -> bool {
+        self.inputs.is_empty() && self.from.is_none()
     }
-    match argument.to_str().filter(|text| !argument.exists() && text.contains(['*', '?', '['])) {
-        Some(pattern) => matching(pattern, results),
-        None => vec![Ok(argument.to_owned())],
+
+    /// Expands arguments in their order, then the list; what a folder or a pattern holds is sorted, so that runs are repeatable.
+    /// The search of a folder passes over hidden files and over the folder `results`, whose pictures are not to be explained in
+    /// turn.
+    ///
+    /// A file's part is decided by its path below the folder, or below that of the pattern's first wild name; of a file that was
+    /// named, by the path as it was given.
+    pub fn expand(&self, results: Option<&Path>) -> anyhow::Result<Vec<Found>> {
+        let results = results.and_then(|folder| folder.canonicalize().ok());
+        let mut all = Vec::new();
+        let mut add = |below: &Path, found: Vec<Found>| {
+            all.extend(found.into_iter().filter(|found| {
+                let path = found.as_ref().map_or_else(|missing| Path::new(&missing.name), PathBuf::as_path);
+                let key = path.strip_prefix(below).ok().filter(|key| !key.as_os_str().is_empty()).unwrap_or(path);
+                self.shard.is_none_or(|shard| shard.holds(key))
+            }));
+        };
+        for argument in &self.inputs {
+            if argument.is_dir() {
+                add(argument, folder(argument, results.as_deref()));
+                continue;
+            }
+            match argument.to_str().filter(|text| !argument.exists() && text.contains(WILD)) {
+                Some(pattern) => add(&tame(argument), matching(pattern, results.as_deref())),
+                None => add(Path::new(""), vec![Ok(argument.clone())]),
+            }
+        }
+        if let Some(list) = &self.from {
+            let listed = read_list(list)?;
+            if listed.is_empty() {
+                add(Path::new(""), vec![Err(Missing::new(list, "this list names no file"))]);
+            }
+            for path in listed {
+                if path.is_dir() {
+                    add(&path, folder(&path, results.as_deref()));
+                } else {
+                    add(Path::new(""), vec![Ok(path)]);
+                }
+            }
+        }
+        Ok(all)
     }
+}
+
+/// Characters that make a name a pattern.
+const WILD: [char; 3] = ['*', '?', '['];
+
+/// The folder that a pattern searches: what comes before its first wild name.
+fn tame(pattern: &Path) -> PathBuf {
+    pattern.components().take_while(|name| !name.as_os_str().to_string_lossy().contains(WILD)).collect()
+}
+
+/// The paths in a list: lines, or what zero bytes end if there is one.
+fn read_list(list: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut bytes = Vec::new();
+    let read = match list.to_str() {
+        Some("-") => std::io::stdin().lock().read_to_end(&mut bytes),
+        _ => File::open(list).and_then(|mut file| file.read_to_end(&mut bytes)),
+    };
+    read.with_context(|| format!("{}: cannot read this list", list.display())).map_err(flat)?;
+    let end = if bytes.contains(&0) { 0 } else { b'\n' };
+    let names =
+        bytes.split(|&byte| byte == end).map(|name| if end == 0 { name } else { name.strip_suffix(b"\r").unwrap_or(name) });
+    let (paths, bad): (Vec<_>, Vec<_>) = names.filter(|name| !name.is_empty()).map(path).partition(Option::is_some);
+    anyhow::ensure!(bad.is_empty(), "{}: {} names in this list are not UTF-8", list.display(), bad.len());
+    Ok(paths.into_iter().flatten().collect())
+}
+
+/// An error and its cause in one line.
+fn flat(error: anyhow::Error) -> anyhow::Error {
+    anyhow::anyhow!("{error:#}")
+}
+
+#[cfg(unix)]
+fn path(name: &[u8]) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    Some(OsStr::from_bytes(name).into())
+}
+
+#[cfg(not(unix))]
+fn path(name: &[u8]) -> Option<PathBuf> {
+    std::str::from_utf8(name).ok().map(PathBuf::from)
 }
 
 fn folder(folder: &Path, results: Option<&Path>) -> Vec<Found> {

@@ -1,4 +1,5 @@
-//! Commands. Results go to stdout, everything else to stderr; exit code 0 done, 1 something failed, 2 wrong usage.
+//! Commands. Results go to stdout, everything else to stderr; exit code 0 done, 1 something failed, 2 wrong usage, 130
+//! interrupted.
 
 mod args;
 mod bench;
@@ -7,7 +8,9 @@ mod classify;
 mod fetch;
 mod info;
 mod inputs;
+mod interrupt;
 mod labels;
+mod merge;
 mod options;
 mod progress;
 mod run;
@@ -29,6 +32,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
     match args::Cli::parse().command {
         args::Command::Cam(args) => cam::run(&args),
         args::Command::Classify(args) => classify::run(&args),
+        args::Command::Merge(args) => merge::run(&args),
         args::Command::Info(args) => info::run(&args),
         args::Command::Bench(args) => bench::run(&args),
         args::Command::Fetch(args) => fetch::run(&args),

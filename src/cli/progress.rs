@@ -1,15 +1,60 @@
 //! Progress bars on stderr, where it is a terminal.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fmt;
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Inputs below which a bar is more noise than help.
 const MANY: usize = 10;
 
-/// A bar over `inputs` images; hidden for a few, or where stderr is no terminal.
-pub fn images(inputs: usize) -> ProgressBar {
-    let target = if inputs < MANY { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let style = "{bar:32} {pos}/{len} images  {per_sec}  {eta} left  {msg}";
-    ProgressBar::with_draw_target(Some(inputs as u64), target).with_style(style_of(style))
+/// A bar over images, with their rate.
+pub struct Images {
+    bar: ProgressBar,
+    inputs: usize,
+    start: Instant,
+}
+
+impl Images {
+    /// Hidden for a few images, or where stderr is no terminal.
+    pub fn new(inputs: usize) -> Self {
+        let target = if inputs < MANY { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let style = style_of("{bar:32} {pos}/{len} images  {rate} images/s  {eta} left  {msg}").with_key(
+            "rate",
+            |state: &ProgressState, out: &mut dyn fmt::Write| {
+                let _ = write!(out, "{:.1}", state.per_sec()); // a bar that cannot be drawn is none
+            },
+        );
+        let bar = ProgressBar::with_draw_target(Some(inputs as u64), target).with_style(style);
+        Self { bar, inputs, start: Instant::now() }
+    }
+
+    /// Tells of an image that failed.
+    pub fn error(&self, message: &str) {
+        self.bar.suspend(|| eprintln!("error: {message}"));
+    }
+
+    /// One image more is done; `failed` of all so far were in vain.
+    pub fn advance(&self, failed: usize) {
+        if failed > 0 {
+            self.bar.set_message(format!("{failed} failed"));
+        }
+        self.bar.inc(1);
+    }
+
+    /// Runs `print` with the bar out of the way.
+    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
+    }
+
+    /// Takes the bar away; of many images that are `done`, says how long they took.
+    pub fn finish(&self, done: Option<usize>) {
+        self.bar.finish_and_clear();
+        let seconds = self.start.elapsed().as_secs_f64();
+        if let Some(done) = done.filter(|_| self.inputs >= MANY) {
+            eprintln!("{done} images in {seconds:.1} s, {:.1} images/s", done as f64 / seconds);
+        }
+    }
 }
 
 /// A bar over the bytes of a download.

@@ -10,8 +10,8 @@ use camshaft::engine::{Engine, Request};
 use camshaft::input::Picture;
 use camshaft::pipeline::Explained;
 
-use super::inputs::{self, Missing};
-use super::progress;
+use super::inputs::{Inputs, Missing};
+use super::{interrupt, progress};
 
 /// The bundled picture that stands in when no input is given: a name and a JPEG.
 const BUNDLED: (&str, &[u8]) = ("meadow.jpg", include_bytes!("../../assets/demo/meadow.jpg"));
@@ -42,19 +42,15 @@ enum Item {
 
 impl<'a> Run<'a> {
     /// The images that the arguments mean, or the bundled picture. Those in the folder `results` are left out, see
-    /// [`inputs::expand`]. `workers`: threads that decode and draw.
-    pub fn new(engine: &'a Engine, arguments: &[PathBuf], results: Option<&Path>, workers: Option<usize>) -> Self {
+    /// [`Inputs::expand`]. `workers`: threads that decode and draw.
+    pub fn new(engine: &'a Engine, arguments: &Inputs, results: Option<&Path>, workers: Option<usize>) -> anyhow::Result<Self> {
         let inputs = if arguments.is_empty() {
             vec![Item::Bundled]
         } else {
-            inputs::expand(arguments, results).into_iter().map(|found| found.map_or_else(Item::Missing, Item::File)).collect()
+            let found = arguments.expand(results)?;
+            found.into_iter().map(|found| found.map_or_else(Item::Missing, Item::File)).collect()
         };
-        Self { engine, inputs, workers }
-    }
-
-    /// Inputs, good and bad.
-    pub fn len(&self) -> usize {
-        self.inputs.len()
+        Ok(Self { engine, inputs, workers })
     }
 
     /// The inputs' names, in order, as they are told to `finish`.
@@ -62,38 +58,42 @@ impl<'a> Run<'a> {
         self.inputs.iter().map(ToString::to_string).collect()
     }
 
-    /// Explains every input, calls `finish` with its place, its name and what became of it, on several threads, and shows `visit`
-    /// what that returned, in order, on this thread. With `photos` the pictures themselves are kept until then. Faults are named
-    /// on stderr. Returns how many there were.
+    /// Explains every input that is not to be skipped, calls `finish` with its place, its name and what became of it, on several
+    /// threads, and shows `visit` the place and what that returned, in order, on this thread. With `photos` the pictures themselves
+    /// are kept until then. Faults are named on stderr. After Ctrl-C no further input is taken.
     pub fn each<T: Send>(
         &self,
         request: &Request,
         photos: bool,
+        skip: impl Fn(usize) -> bool + Sync,
         finish: impl Fn(usize, &str, Outcome) -> Finished<T> + Sync,
-        mut visit: impl FnMut(T) -> anyhow::Result<()>,
-    ) -> anyhow::Result<usize> {
-        let bar = progress::images(self.inputs.len());
-        let (mut failed, mut stopped) = (0, None);
+        mut visit: impl FnMut(usize, T) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Tally> {
+        interrupt::watch();
+        let skipped = (0..self.inputs.len()).filter(|&place| skip(place)).count();
+        let bar = progress::Images::new(self.inputs.len() - skipped);
+        let (mut done, mut failed, mut stopped) = (0, 0, None);
         let mut pipeline = self.engine.pipeline(request).photos(photos);
         if let Some(workers) = self.workers {
             pipeline = pipeline.workers(workers);
         }
+        let inputs = self.inputs.iter().enumerate().filter(|(place, _)| !skip(*place));
         pipeline.run(
-            self.inputs.iter().enumerate(),
+            inputs.take_while(|_| !interrupt::requested()),
             |(_, item), room| item.read(room),
             |(place, item), explained| {
                 let name = item.to_string();
                 let outcome = explained.map_err(|fault| fault.of(&name));
-                finish(place, &name, outcome)
+                (place, finish(place, &name, outcome))
             },
-            |Finished { shown, fault }| {
-                if let Some(message) = fault {
+            |(place, Finished { shown, fault })| {
+                done += 1;
+                if let Some(message) = &fault {
                     failed += 1;
-                    bar.suspend(|| eprintln!("error: {message}"));
-                    bar.set_message(format!("{failed} failed"));
+                    bar.error(message);
                 }
-                bar.inc(1);
-                match bar.suspend(|| visit(shown)) {
+                bar.advance(failed);
+                match bar.suspend(|| visit(place, shown)) {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(error) => {
                         stopped = Some(error);
@@ -102,8 +102,43 @@ impl<'a> Run<'a> {
                 }
             },
         )?;
-        bar.finish_and_clear();
-        stopped.map_or(Ok(failed), Err)
+        bar.finish(stopped.is_none().then_some(done));
+        match stopped {
+            None => Ok(Tally { inputs: self.inputs.len(), skipped, done, failed }),
+            Some(error) => Err(error),
+        }
+    }
+}
+
+/// What became of the inputs of a run.
+pub struct Tally {
+    /// All there were.
+    inputs: usize,
+    /// Done by an earlier run.
+    skipped: usize,
+    /// Done by this one, for better or worse.
+    done: usize,
+    /// Those of them that failed.
+    pub failed: usize,
+}
+
+impl Tally {
+    /// Whether no input is left, as after an interruption.
+    pub fn is_complete(&self) -> bool {
+        self.skipped + self.done == self.inputs
+    }
+
+    /// The run's exit code; what did not go well is told on stderr. `resume`: how to go on after an interruption.
+    pub fn exit_code(&self, resume: &str) -> ExitCode {
+        if self.skipped > 0 {
+            eprintln!("{} of {} inputs were done already", self.skipped, self.inputs);
+        }
+        let code = exit_code(self.failed, self.skipped + self.done);
+        if self.is_complete() {
+            return code;
+        }
+        eprintln!("interrupted after {} of {} inputs{resume}", self.skipped + self.done, self.inputs);
+        ExitCode::from(interrupt::EXIT_CODE)
     }
 }
 

@@ -158,7 +158,8 @@ impl<T: Element> CamUpsample<T> {
         };
         let ask = |attribute| modules.context().attribute(attribute).map(|answer| u32::try_from(answer).unwrap_or(0));
         let shared_limit = ask(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?.saturating_sub(STATIC_SHARED);
-        let load = |entry: String| modules.function(KERNEL, &entry, shared_limit);
+        let unit = format!("{KERNEL}_{}", T::NAME);
+        let load = |entry: String| modules.function(&unit, &entry, shared_limit);
         Ok(Self {
             to_f32: load(format!("cam_upsample_{}_f32", T::NAME))?,
             to_f16: load(format!("cam_upsample_{}_f16", T::NAME))?,

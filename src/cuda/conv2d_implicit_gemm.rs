@@ -1,14 +1,13 @@
 //! Launches `conv2d_implicit_gemm_f16_nhwc` and its forms: for any number of channels, and for capability 7.5.
 
 use cudarc::driver::{CudaFunction, CudaStream, LaunchConfig, PushKernelArg};
-use half::f16;
 
 use super::conv2d::{Conv2dParams, GRID_Y, Operands, grid};
-use super::variants::{IMPLICIT_GEMM, ImplicitGemm};
-use super::{Conv2dArgs, CudaError, Modules, Unsupported};
+use super::variants::{Arithmetic, IMPLICIT_GEMM, ImplicitGemm};
+use super::{Conv2dArgs, CudaError, Element, Modules, Unsupported};
 use crate::network::Conv2dShape;
 
-/// 2-D convolution in f16 on tensor cores, sums in f32; `C` and `K` are multiples of 8 (images get zero channels up to 8).
+/// 2-D convolution in f16 or bf16 on tensor cores; `C` and `K` are multiples of 8 (images get zero channels up to 8).
 #[derive(Debug)]
 pub struct Conv2dImplicitGemm {
     entry: CudaFunction,
@@ -17,8 +16,8 @@ pub struct Conv2dImplicitGemm {
 
 impl Conv2dImplicitGemm {
     /// Variants that a device of `capability` (`10 * major + minor`) has.
-    pub fn variants(capability: u32) -> impl Iterator<Item = &'static ImplicitGemm> {
-        IMPLICIT_GEMM.iter().filter(move |variant| variant.suits(capability))
+    pub fn variants(capability: u32, arithmetic: Arithmetic) -> impl Iterator<Item = &'static ImplicitGemm> {
+        IMPLICIT_GEMM.iter().filter(move |variant| variant.suits(capability) && variant.arithmetic == arithmetic)
     }
 
     /// Loads one of the device's [`variants`](Self::variants).
@@ -61,10 +60,13 @@ impl Conv2dImplicitGemm {
     /// Enqueues `y = epilogue(conv2d(x, w))`; returns before it has run.
     ///
     /// # Errors
-    /// [`CudaError`] if the shape, a length or an address does not fit, or the driver refuses the launch.
-    pub fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, f16>) -> Result<(), CudaError> {
+    /// [`CudaError`] if the elements, the shape, a length or an address do not fit, or the driver refuses the launch.
+    pub fn launch<T: Element>(&self, stream: &CudaStream, args: Conv2dArgs<'_, T>) -> Result<(), CudaError> {
         self.can_run(args.shape)?;
         let (kernel, config) = (self.variant.form(), self.config(args.shape));
+        if T::NAME != self.variant.arithmetic.element() {
+            return Err(Unsupported { kernel, reason: format!("it was given elements of {}", T::NAME) }.into());
+        }
         let Operands { x, w, bias, residual, y, params, relu } = Operands::check(kernel, &args, 16)?;
         let (bias, residual, relu) = (bias.unwrap_or(0), residual.unwrap_or(0), i32::from(relu));
         let mut call = stream.launch_builder(&self.entry);
@@ -139,11 +141,16 @@ mod tests {
             let most = if variant.suits(75) { 64 << 10 } else { 99 << 10 };
             assert!(variant.shared_bytes() <= most, "{variant:?}");
             assert!(variant.tile.threads() <= 1024, "{variant:?}");
+            assert!(variant.tile.bk <= 64, "{variant:?}: f16 sums over more than 64 products");
         }
         for capability in [75, 80, 86, 89, 90, 120] {
             for whole_taps in [false, true] {
-                let some = Conv2dImplicitGemm::variants(capability).any(|variant| variant.whole_taps == whole_taps);
-                assert!(some, "capability {capability}, whole taps {whole_taps}");
+                for arithmetic in [Arithmetic::F16, Arithmetic::F16Sums, Arithmetic::Bf16] {
+                    let mut variants = Conv2dImplicitGemm::variants(capability, arithmetic);
+                    let some = variants.any(|variant| variant.whole_taps == whole_taps);
+                    let wanted = capability >= 80 || arithmetic != Arithmetic::Bf16;
+                    assert_eq!(some, wanted, "capability {capability}, {arithmetic:?}, whole taps {whole_taps}");
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ use cudarc::driver::DriverError;
 use cudarc::driver::sys::CUresult;
 
 use crate::network::NetworkError;
+use crate::tensor::Precision;
 
 /// Why a kernel cannot run a problem; known before anything is enqueued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,6 +107,18 @@ pub enum CudaError {
         needed: u64,
         /// Bytes that the device had.
         free: u64,
+    },
+    /// A precision that the device does not have.
+    #[error(
+        "this device has compute capability {}.{}, and {precision} needs 8.0; use precision f16",
+        .capability / 10,
+        .capability % 10
+    )]
+    Precision {
+        /// What was asked for.
+        precision: Precision,
+        /// As `10 * major + minor`.
+        capability: u32,
     },
     /// A parameter that f16 cannot hold.
     #[error("layer `{layer}` has the weight {value:e}, which is too large for f16; use precision f32")]

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard};
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::pipeline::{Pipeline, Run};
 use super::{CudaError, DevicePasses, DeviceTimes, Modules, device, facts};
@@ -62,8 +62,12 @@ impl Cuda {
         let Options { norm, serial, .. } = options;
         let precision = options.precision.unwrap_or(Precision::F16);
         let pipeline: Box<dyn Run> = match precision {
-            Precision::F32 => Box::new(Pipeline::<f32>::new(model, &modules, norm, serial)?),
-            Precision::F16 => Box::new(Pipeline::<f16>::new(model, &modules, norm, serial)?),
+            Precision::F32 => Box::new(Pipeline::<f32>::new(model, &modules, precision, norm, serial)?),
+            Precision::F16 | Precision::F16Fast => Box::new(Pipeline::<f16>::new(model, &modules, precision, norm, serial)?),
+            Precision::Bf16 if modules.capability() < 80 => {
+                return Err(CudaError::Precision { precision, capability: modules.capability() });
+            }
+            Precision::Bf16 => Box::new(Pipeline::<bf16>::new(model, &modules, precision, norm, serial)?),
         };
         let classes = model.network().architecture().classes();
         let state = Mutex::new(State { pipeline, ended: None });

@@ -2,6 +2,7 @@
 
 use super::real::{Convolutions, Real};
 use super::{BatchNorm, CamUpsample, CudaError, GlobalAvgPool, Linear, MaxPool2d, Modules, SoftmaxTopk};
+use crate::tensor::Precision;
 
 pub(super) struct Operators<T: Real> {
     pub convolutions: T::Convolutions,
@@ -14,13 +15,13 @@ pub(super) struct Operators<T: Real> {
 }
 
 impl<T: Real> Operators<T> {
-    /// Loads them into the modules' context.
+    /// Loads those of a precision that stores `T` into the modules' context.
     ///
     /// # Errors
     /// If the build has no code for the device, or the driver refuses it.
-    pub(super) fn load(modules: &Modules) -> Result<Self, CudaError> {
+    pub(super) fn load(modules: &Modules, precision: Precision) -> Result<Self, CudaError> {
         Ok(Self {
-            convolutions: T::Convolutions::new(modules)?,
+            convolutions: T::Convolutions::new(modules, precision)?,
             batch_norm: BatchNorm::new(modules)?,
             max_pool: MaxPool2d::new(modules)?,
             avg_pool: GlobalAvgPool::new(modules)?,

@@ -14,7 +14,7 @@ use super::real::Real;
 use super::{CudaError, Modules, Norm};
 use crate::cam::{Enlarge, Enlarged, Evidence, Found, Head, Levels, Map, Selection};
 use crate::network::{Layer, Model, Network, PlanReport, Slots};
-use crate::tensor::Nhwc;
+use crate::tensor::{Nhwc, Precision};
 
 /// Plans that keep their memory and graph; the one that was not used for longest makes room.
 const MOST_PLANS: usize = 4;
@@ -60,17 +60,23 @@ pub(super) trait Run: Send {
 }
 
 impl<T: Real> Pipeline<T> {
-    /// Loads the kernels and uploads the parameters.
+    /// Loads the kernels of `precision`, which stores `T`, and uploads the parameters.
     ///
     /// # Errors
     /// If the device has no code, no room, or another fault.
-    pub(super) fn new(model: &Model, modules: &Modules, norm: Norm, serial: bool) -> Result<Self, CudaError> {
+    pub(super) fn new(
+        model: &Model,
+        modules: &Modules,
+        precision: Precision,
+        norm: Norm,
+        serial: bool,
+    ) -> Result<Self, CudaError> {
         let stream = modules.context().new_stream()?;
         let network = model.network().clone();
         let (weights, bias) = model.classifier()?;
         Ok(Self {
             plans: Vec::new(),
-            operators: Operators::load(modules)?,
+            operators: Operators::load(modules, precision)?,
             parameters: Parameters::upload(model, &stream, norm)?,
             slots: Slots::plan(&network),
             head: Head::new(weights, bias),
@@ -258,7 +264,7 @@ mod tests {
         let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/demo/demo.safetensors");
         let model = Model::load(WeightFile::open(demo).unwrap()).unwrap();
         let modules = Modules::new(device::open(0).unwrap()).unwrap();
-        let mut pipeline = Pipeline::<f32>::new(&model, &modules, Norm::Folded, true).unwrap();
+        let mut pipeline = Pipeline::<f32>::new(&model, &modules, Precision::F32, Norm::Folded, true).unwrap();
         let images = Nhwc::new([1, 8, 8, 3], vec![0.5; 8 * 8 * 3]);
         let mut found = Found::default();
         pipeline.run(&images, Selection::Top(1), None, &mut found).unwrap();

@@ -2,12 +2,14 @@
 
 use bytemuck::Pod;
 use cudarc::driver::CudaStream;
-use half::f16;
 use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
 
 use super::tile_choice::{self, DeviceLimits};
+use super::variants::Arithmetic;
 use super::{Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, CudaError, Element, Modules, Unsupported};
 use crate::network::Conv2dShape;
+use crate::tensor::Precision;
 
 /// An element that a whole network runs in.
 pub(super) trait Real: Element + Pod + Send + Sync {
@@ -33,8 +35,8 @@ pub(super) trait Real: Element + Pod + Send + Sync {
 
 /// Chooses a kernel for each convolution, and runs it.
 pub(super) trait Convolutions<T>: Sized + Send + Sync {
-    /// Loads the kernels.
-    fn new(modules: &Modules) -> Result<Self, CudaError>;
+    /// Loads the kernels of a precision that stores `T`.
+    fn new(modules: &Modules, precision: Precision) -> Result<Self, CudaError>;
 
     /// Name of the kernel that runs `shape`, or why none does.
     fn choose(&self, shape: &Conv2dShape) -> Result<String, Unsupported>;
@@ -62,7 +64,7 @@ impl Real for f32 {
 }
 
 impl Convolutions<f32> for Conv2dDirect {
-    fn new(modules: &Modules) -> Result<Self, CudaError> {
+    fn new(modules: &Modules, _: Precision) -> Result<Self, CudaError> {
         Self::new(modules)
     }
 
@@ -95,32 +97,59 @@ impl Real for f16 {
     }
 }
 
+impl Real for bf16 {
+    const IMAGE_CHANNELS: usize = 8;
+    const OVERFLOWS: bool = false;
+    type Convolutions = ImplicitGemms;
+
+    fn from_f32s(values: &[f32]) -> Vec<bf16> {
+        let mut halves = vec![bf16::ZERO; values.len()];
+        halves.convert_from_f32_slice(values);
+        halves
+    }
+
+    fn from_f32(value: f32) -> bf16 {
+        bf16::from_f32(value)
+    }
+
+    fn to_f32s(values: &[bf16]) -> Vec<f32> {
+        values.to_f32_vec()
+    }
+}
+
 /// The implicit GEMM in each of its variants.
 pub(super) struct ImplicitGemms {
     kernels: Vec<Conv2dImplicitGemm>,
     device: DeviceLimits,
+    arithmetic: Arithmetic,
 }
 
 impl ImplicitGemms {
     fn pick(&self, shape: &Conv2dShape) -> Result<&Conv2dImplicitGemm, Unsupported> {
-        let choice = tile_choice::choose(shape, &self.device)?;
+        let choice = tile_choice::choose(shape, &self.device, self.arithmetic)?;
         let kernel = self.kernels.iter().find(|kernel| kernel.variant() == choice.variant);
         kernel.ok_or_else(|| Unsupported { kernel: choice.variant.form(), reason: "it was not loaded".to_owned() })
     }
 }
 
-impl Convolutions<f16> for ImplicitGemms {
-    fn new(modules: &Modules) -> Result<Self, CudaError> {
+impl<T: Element> Convolutions<T> for ImplicitGemms {
+    fn new(modules: &Modules, precision: Precision) -> Result<Self, CudaError> {
         let device = DeviceLimits::of(modules)?;
-        let variants = Conv2dImplicitGemm::variants(device.capability).filter(|variant| device.has_room(variant));
-        Ok(Self { kernels: variants.map(|variant| Conv2dImplicitGemm::new(modules, variant)).collect::<Result<_, _>>()?, device })
+        let arithmetic = match precision {
+            Precision::F32 | Precision::F16 => Arithmetic::F16,
+            Precision::F16Fast => Arithmetic::F16Sums,
+            Precision::Bf16 => Arithmetic::Bf16,
+        };
+        let variants = Conv2dImplicitGemm::variants(device.capability, arithmetic).filter(|variant| device.has_room(variant));
+        let kernels = variants.map(|variant| Conv2dImplicitGemm::new(modules, variant)).collect::<Result<_, _>>()?;
+        Ok(Self { kernels, device, arithmetic })
     }
 
     fn choose(&self, shape: &Conv2dShape) -> Result<String, Unsupported> {
         self.pick(shape).map(Conv2dImplicitGemm::name)
     }
 
-    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, f16>) -> Result<(), CudaError> {
+    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, T>) -> Result<(), CudaError> {
         self.pick(args.shape)?.launch(stream, args)
     }
 }

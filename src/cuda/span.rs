@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use cudarc::driver::{CudaStream, DevicePtr, DevicePtrMut};
-use half::f16;
+use half::{bf16, f16};
 
 use super::CudaError;
 
@@ -21,10 +21,15 @@ impl Element for f16 {
     const NAME: &'static str = "f16";
 }
 
+impl Element for bf16 {
+    const NAME: &'static str = "bf16";
+}
+
 mod private {
     pub trait Sealed {}
     impl Sealed for f32 {}
     impl Sealed for half::f16 {}
+    impl Sealed for half::bf16 {}
 }
 
 /// `len` elements in device memory, for reading.

@@ -9,7 +9,7 @@ use cudarc::driver::sys::CUdevice_attribute_enum::{
 };
 
 use super::conv2d_implicit_gemm::can_run;
-use super::variants::{IMPLICIT_GEMM, ImplicitGemm, Tile};
+use super::variants::{Arithmetic, IMPLICIT_GEMM, ImplicitGemm, Tile};
 use super::{CudaError, Modules, Unsupported};
 use crate::network::Conv2dShape;
 
@@ -48,14 +48,14 @@ pub(super) struct Choice {
     pub splits: u32,
 }
 
-/// The variant that runs `shape` soonest.
+/// The variant that runs `shape` in `arithmetic` soonest.
 ///
 /// # Errors
 /// [`Unsupported`] with the reason of the variant for any channels if none runs it.
-pub(super) fn choose(shape: &Conv2dShape, device: &DeviceLimits) -> Result<Choice, Unsupported> {
+pub(super) fn choose(shape: &Conv2dShape, device: &DeviceLimits, arithmetic: Arithmetic) -> Result<Choice, Unsupported> {
     let mut best: Option<((bool, u64), Choice)> = None;
     let mut refusal = None;
-    for variant in IMPLICIT_GEMM.iter().filter(|variant| device.has_room(variant)) {
+    for variant in IMPLICIT_GEMM.iter().filter(|variant| device.has_room(variant) && variant.arithmetic == arithmetic) {
         if let Err(refused) = can_run(variant, shape) {
             refusal = Some(refused);
             continue;
@@ -144,7 +144,7 @@ mod tests {
 
     fn picked(device: &DeviceLimits, image: [usize; 4], k: usize, size: usize) -> (u32, u32, bool) {
         let shape = Conv2dShape::new(image, k, Window { size: (size, size), stride: 1, pad: size / 2 }).unwrap();
-        let Choice { variant, splits } = choose(&shape, device).unwrap();
+        let Choice { variant, splits } = choose(&shape, device, Arithmetic::F16).unwrap();
         assert_eq!(splits, 1);
         (variant.tile.bm, variant.tile.bn, variant.whole_taps)
     }
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_refusal_names_what_the_most_general_form_misses() {
         let shape = Conv2dShape::new([1, 9, 9, 12], 8, Window { size: (3, 3), stride: 1, pad: 1 }).unwrap();
-        let refused = choose(&shape, &A100).unwrap_err().to_string();
+        let refused = choose(&shape, &A100, Arithmetic::F16).unwrap_err().to_string();
         assert_eq!(refused, "conv2d_implicit_gemm_c8_f16_nhwc: C = 12 is no multiple of 8");
     }
 
@@ -189,6 +189,6 @@ mod tests {
     fn a_device_with_little_shared_memory_gets_what_fits() {
         let device = DeviceLimits { shared_bytes: 48 << 10, ..A100 };
         let shape = Conv2dShape::new([128, 28, 28, 128], 128, Window { size: (3, 3), stride: 1, pad: 1 }).unwrap();
-        assert!(choose(&shape, &device).unwrap().variant.shared_bytes() <= device.shared_bytes);
+        assert!(choose(&shape, &device, Arithmetic::F16).unwrap().variant.shared_bytes() <= device.shared_bytes);
     }
 }

@@ -38,7 +38,6 @@ const PLAIN: &[(&str, &[(&str, u32)])] = &[
     ("global_avg_pool_nhwc", &[("CHUNKS", GLOBAL_AVG_POOL_CHUNKS), ("ROWS", GLOBAL_AVG_POOL_ROWS)]),
     ("softmax_topk", &[("WARPS", SOFTMAX_TOPK_WARPS)]),
     ("preprocess", &[("TILE_W", PREPROCESS_TILE.0), ("TILE_H", PREPROCESS_TILE.1)]),
-    ("cam_upsample", &[("WARPS", CAM_UPSAMPLE_WARPS)]),
 ];
 
 /// What a block of `linear` computes at a time.
@@ -101,6 +100,27 @@ impl Tile {
     }
 }
 
+/// What the tensor-core convolution computes with, in the order of the numbers in kernels/conv2d_implicit_gemm.cuh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// Elements f16, sums f32.
+    F16,
+    /// Elements f16, sums f16 over the depth of a tile, f32 beyond it.
+    F16Sums,
+    /// Elements bf16, sums f32.
+    Bf16,
+}
+
+impl Arithmetic {
+    /// How kernels' names spell the elements.
+    pub const fn element(self) -> &'static str {
+        match self {
+            Self::F16 | Self::F16Sums => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
 /// One compilation unit of the tensor-core convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImplicitGemm {
@@ -109,6 +129,8 @@ pub struct ImplicitGemm {
     /// Whether a step of the main loop lies within one filter tap: `C` is a multiple of `BK`, and there are at most 32 taps.
     /// Otherwise `C` is any multiple of 8, at about three times the instructions.
     pub whole_taps: bool,
+    /// What it computes with.
+    pub arithmetic: Arithmetic,
     /// As [`Unit::capabilities`].
     pub capabilities: (u32, u32),
 }
@@ -121,11 +143,17 @@ impl ImplicitGemm {
 
     /// Name of the kernel without its tile.
     pub const fn form(&self) -> &'static str {
-        match (self.capabilities.1 < 80, self.whole_taps) {
-            (false, true) => "conv2d_implicit_gemm_f16_nhwc",
-            (false, false) => "conv2d_implicit_gemm_c8_f16_nhwc",
-            (true, true) => "conv2d_implicit_gemm_sm75_f16_nhwc",
-            (true, false) => "conv2d_implicit_gemm_sm75_c8_f16_nhwc",
+        match (self.capabilities.1 < 80, self.whole_taps, self.arithmetic) {
+            (true, true, Arithmetic::F16Sums) => "conv2d_implicit_gemm_sm75_f16_sums_nhwc",
+            (true, false, Arithmetic::F16Sums) => "conv2d_implicit_gemm_sm75_c8_f16_sums_nhwc",
+            (true, true, _) => "conv2d_implicit_gemm_sm75_f16_nhwc",
+            (true, false, _) => "conv2d_implicit_gemm_sm75_c8_f16_nhwc",
+            (false, true, Arithmetic::F16) => "conv2d_implicit_gemm_f16_nhwc",
+            (false, false, Arithmetic::F16) => "conv2d_implicit_gemm_c8_f16_nhwc",
+            (false, true, Arithmetic::F16Sums) => "conv2d_implicit_gemm_f16_sums_nhwc",
+            (false, false, Arithmetic::F16Sums) => "conv2d_implicit_gemm_c8_f16_sums_nhwc",
+            (false, true, Arithmetic::Bf16) => "conv2d_implicit_gemm_bf16_nhwc",
+            (false, false, Arithmetic::Bf16) => "conv2d_implicit_gemm_c8_bf16_nhwc",
         }
     }
 
@@ -151,28 +179,49 @@ impl ImplicitGemm {
 /// the bound, with 64x32 and 32x32 they are on devices of capability 7.5, 8.0 and 9.0. Blocks of 128x128 and 256x64 are made of
 /// four such warps each, the second for 64 filters; two of them fit a multiprocessor. The smaller ones are for problems with too
 /// few outputs to fill the device.
+///
+/// Sums in f16 take half as many registers again, and pay on devices where shared memory is far from the bound: warps of at most
+/// 64x32. Their steps are as deep as f16 sums may be.
 pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
-    whole_taps(AMPERE, Tile { bm: 64, bn: 64, bk: 64, wm: 32, wn: 32, stages: 4 }),
-    whole_taps(AMPERE, Tile { bm: 128, bn: 64, bk: 32, wm: 64, wn: 32, stages: 4 }),
-    whole_taps(AMPERE, Tile { bm: 256, bn: 64, bk: 32, wm: 64, wn: 64, stages: 4 }),
-    whole_taps(AMPERE, Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 64, stages: 4 }),
-    any_channels(AMPERE, Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 3 }),
-    whole_taps(TURING, Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 2 }),
-    whole_taps(TURING, Tile { bm: 128, bn: 64, bk: 32, wm: 64, wn: 32, stages: 2 }),
-    whole_taps(TURING, Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 64, stages: 2 }),
-    any_channels(TURING, Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 2 }),
+    whole_taps(AMPERE, Arithmetic::F16, TILE_64X64),
+    whole_taps(AMPERE, Arithmetic::F16, TILE_128X64),
+    whole_taps(AMPERE, Arithmetic::F16, TILE_256X64),
+    whole_taps(AMPERE, Arithmetic::F16, TILE_128X128),
+    any_channels(AMPERE, Arithmetic::F16, TILE_ANY),
+    whole_taps(AMPERE, Arithmetic::Bf16, TILE_64X64),
+    whole_taps(AMPERE, Arithmetic::Bf16, TILE_128X64),
+    whole_taps(AMPERE, Arithmetic::Bf16, TILE_256X64),
+    whole_taps(AMPERE, Arithmetic::Bf16, TILE_128X128),
+    any_channels(AMPERE, Arithmetic::Bf16, TILE_ANY),
+    whole_taps(AMPERE, Arithmetic::F16Sums, TILE_64X64),
+    whole_taps(AMPERE, Arithmetic::F16Sums, Tile { bm: 128, bn: 64, bk: 64, wm: 32, wn: 32, stages: 3 }),
+    whole_taps(AMPERE, Arithmetic::F16Sums, Tile { bm: 128, bn: 128, bk: 64, wm: 64, wn: 32, stages: 3 }),
+    any_channels(AMPERE, Arithmetic::F16Sums, TILE_ANY),
+    whole_taps(TURING, Arithmetic::F16, Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 2 }),
+    whole_taps(TURING, Arithmetic::F16, Tile { bm: 128, bn: 64, bk: 32, wm: 64, wn: 32, stages: 2 }),
+    whole_taps(TURING, Arithmetic::F16, Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 64, stages: 2 }),
+    any_channels(TURING, Arithmetic::F16, Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 2 }),
+    whole_taps(TURING, Arithmetic::F16Sums, Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 2 }),
+    whole_taps(TURING, Arithmetic::F16Sums, Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 32, stages: 2 }),
+    any_channels(TURING, Arithmetic::F16Sums, Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 2 }),
 ];
+
+const TILE_64X64: Tile = Tile { bm: 64, bn: 64, bk: 64, wm: 32, wn: 32, stages: 4 };
+const TILE_128X64: Tile = Tile { bm: 128, bn: 64, bk: 32, wm: 64, wn: 32, stages: 4 };
+const TILE_256X64: Tile = Tile { bm: 256, bn: 64, bk: 32, wm: 64, wn: 64, stages: 4 };
+const TILE_128X128: Tile = Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 64, stages: 4 };
+const TILE_ANY: Tile = Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 3 };
 
 /// Devices without and with asynchronous copies.
 const TURING: (u32, u32) = (75, 79);
 const AMPERE: (u32, u32) = (80, u32::MAX);
 
-const fn whole_taps(capabilities: (u32, u32), tile: Tile) -> ImplicitGemm {
-    ImplicitGemm { tile, whole_taps: true, capabilities }
+const fn whole_taps(capabilities: (u32, u32), arithmetic: Arithmetic, tile: Tile) -> ImplicitGemm {
+    ImplicitGemm { tile, whole_taps: true, arithmetic, capabilities }
 }
 
-const fn any_channels(capabilities: (u32, u32), tile: Tile) -> ImplicitGemm {
-    ImplicitGemm { tile, whole_taps: false, capabilities }
+const fn any_channels(capabilities: (u32, u32), arithmetic: Arithmetic, tile: Tile) -> ImplicitGemm {
+    ImplicitGemm { tile, whole_taps: false, arithmetic, capabilities }
 }
 
 /// Tile of `conv2d_direct_f32_nhwc`: a thread computes 8x8 outputs; two tiles in flight, one of them in registers.
@@ -193,9 +242,17 @@ pub fn units() -> Vec<Unit> {
         defines: vec![("WARPS", tile.warps), ("OUTPUTS", tile.outputs), ("IMAGES", tile.images)],
         capabilities: ALL,
     }));
+    let elements = [("f32", ALL), ("f16", ALL), ("bf16", AMPERE)];
+    units.extend(elements.into_iter().zip(0..).map(|((element, capabilities), number)| Unit {
+        name: format!("cam_upsample_{element}"),
+        stem: "cam_upsample",
+        defines: vec![("WARPS", CAM_UPSAMPLE_WARPS), ("ELEMENT", number)],
+        capabilities,
+    }));
     units.extend(IMPLICIT_GEMM.iter().map(|unit| {
         let mut defines = unit.tile.defines();
-        defines.push(("WHOLE_TAPS", unit.whole_taps.into()));
+        // Their numbers are those of kernels/conv2d_implicit_gemm.cuh.
+        defines.extend([("WHOLE_TAPS", unit.whole_taps.into()), ("ARITHMETIC", unit.arithmetic as u32)]);
         Unit { name: unit.name(), stem: unit.stem(), defines, capabilities: unit.capabilities }
     }));
     for &vector in VECTORS {

@@ -144,9 +144,9 @@ fn backend(
 ) -> Result<(Backend, Option<String>), Error> {
     let fallback = match (device, precision) {
         (Device::Cuda(ordinal), _) => return Ok((cuda(model, ordinal, precision)?, None)),
-        (Device::Cpu, Some(Precision::F16)) => return Err(DeviceError::Precision.into()),
-        // f16 is asked for, which the processor does not have: there is nothing to choose.
-        (Device::Auto, Some(Precision::F16)) => return Ok((cuda(model, 0, precision)?, None)),
+        (Device::Cpu, Some(precision)) if precision != Precision::F32 => return Err(DeviceError::Precision { precision }.into()),
+        // Something else than f32 is asked for, which the processor does not have: there is nothing to choose.
+        (Device::Auto, Some(asked)) if asked != Precision::F32 => return Ok((cuda(model, 0, precision)?, None)),
         (Device::Auto, _) => match cuda(model, 0, precision) {
             Ok(backend) => return Ok((backend, None)),
             Err(why) => Some(why.to_string()),

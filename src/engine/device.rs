@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 #[cfg(feature = "cuda")]
 use crate::cuda::CudaError;
+use crate::tensor::Precision;
 
 /// Where the network runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,8 +32,11 @@ pub enum DeviceError {
     #[error("this program was built without the `cuda` feature; build with it, or use the cpu")]
     NoCuda,
     /// A precision that the processor does not have.
-    #[error("the cpu computes in f32 only; for f16 use a CUDA device")]
-    Precision,
+    #[error("the cpu computes in f32 only; for {precision} use a CUDA device")]
+    Precision {
+        /// What was asked for.
+        precision: Precision,
+    },
     /// No device's name.
     #[error("unknown device `{name}`; known: auto, cpu, cuda, cuda:0, cuda:1, ...")]
     Name {

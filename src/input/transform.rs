@@ -1,12 +1,12 @@
 //! Where the pixels of a crop lie in the picture it was cut from.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The way from an original picture to the crop that the network sees: resize, then cut (or pad) a window.
 ///
 /// All extents are `(width, height)` in pixels. Positions are continuous with pixel centres at `.5`, so that the corner of
 /// a picture is `(0, 0)` and an up-sampled map and a photograph agree on where things are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CropTransform {
     /// The original picture, after EXIF orientation.
     pub original: (u32, u32),

@@ -61,5 +61,19 @@ fn temporary_beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     // Opened here because tempfile would make the file private (this one is for others to read) and would put the temporary
     // name into the error, where the user knows only the final one.
     let open = |path: &Path| std::fs::File::options().write(true).create_new(true).open(path);
-    tempfile::Builder::new().prefix(".camshaft-").suffix(".part").make_in(folder, open)
+    tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).make_in(folder, open)
+}
+
+const PREFIX: &str = ".camshaft-";
+const SUFFIX: &str = ".part";
+
+/// Removes temporary files that a killed run left in `folder`. The caller knows that no other run is writing there. What cannot be
+/// removed does no harm.
+pub(super) fn remove_temporaries(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX)) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }

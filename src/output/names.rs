@@ -24,6 +24,16 @@ pub enum Artifact {
 }
 
 impl Artifact {
+    /// The spelling on the command line and in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Overlay => "overlay",
+            Self::Heatmap => "heatmap",
+            Self::Cam => "cam",
+            Self::CamFull => "cam-full",
+        }
+    }
+
     /// The end of the file's name, without its first dot.
     pub fn suffix(self) -> &'static str {
         match self {
@@ -32,6 +42,12 @@ impl Artifact {
             Self::Cam => "cam.npy",
             Self::CamFull => "cam-full.npy",
         }
+    }
+}
+
+impl serde::Serialize for Artifact {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 
@@ -44,6 +60,16 @@ impl OutputNames {
     /// (`holiday-cat`, `work-cat`); where that is not enough, with a number behind (`cat-2`) in the order of the inputs.
     /// Stems that differ only in case count as equal, because some file systems cannot hold both.
     pub fn new<P: AsRef<Path>>(inputs: &[P]) -> Self {
+        Self::beside(inputs, &vec![None; inputs.len()], [])
+    }
+
+    /// As [`OutputNames::new`], where some inputs have a name already: those with `Some` in `given` keep it. No other input gets
+    /// one of these, nor one of `taken`.
+    pub fn beside<'a, P: AsRef<Path>>(
+        inputs: &[P],
+        given: &'a [Option<String>],
+        taken: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
         let plain: Vec<String> = inputs.iter().map(|input| stem(input.as_ref())).collect();
         let mut sharing = HashMap::new();
         plain.iter().for_each(|name| *sharing.entry(key(name)).or_insert(0) += 1);
@@ -52,30 +78,37 @@ impl OutputNames {
             .zip(inputs)
             .map(|(name, input)| if sharing[&key(&name)] > 1 { with_folder(&name, input.as_ref()) } else { name })
             .collect();
-        Self(numbered(&wanted))
+        let taken = taken.into_iter().chain(given.iter().flatten().map(String::as_str)).map(key).collect();
+        Self(numbered(&wanted, given, taken))
     }
 
     /// The name of input `i`'s file of one kind for one class, such as `cat.281-tabby.overlay.png`. `None` if there is no such
     /// input.
     pub fn file(&self, i: usize, class: usize, class_name: &str, kind: Artifact) -> Option<String> {
-        let stem = self.0.get(i)?;
+        Some(format!("{}{}", self.0.get(i)?, Self::rest(class, class_name, kind)))
+    }
+
+    /// What follows the first part of a file's name.
+    pub(super) fn rest(class: usize, class_name: &str, kind: Artifact) -> String {
         let slug = slug(class_name);
         let dash = if slug.is_empty() { "" } else { "-" };
-        Some(format!("{stem}.{class}{dash}{slug}.{}", kind.suffix()))
+        format!(".{class}{dash}{slug}.{}", kind.suffix())
     }
 }
 
-/// Each name once: the first input keeps what it wants unless it is taken, the others get the least free number.
-fn numbered(wanted: &[String]) -> Vec<String> {
-    let mut taken = HashSet::new();
+/// Each name once, and none that is `taken`: those in `given` stay; else the first input keeps what it wants unless it is taken,
+/// the others get the least free number.
+fn numbered(wanted: &[String], given: &[Option<String>], mut taken: HashSet<String>) -> Vec<String> {
     // Names that nobody else wants are settled first, so that `cat-2.jpg` is not renamed because of two `cat.jpg`.
     let mut sharing = HashMap::new();
     wanted.iter().for_each(|name| *sharing.entry(key(name)).or_insert(0) += 1);
-    taken.extend(wanted.iter().map(|name| key(name)).filter(|name| sharing[name] == 1));
+    let alone: HashSet<String> =
+        sharing.into_iter().filter(|(key, inputs)| *inputs == 1 && !taken.contains(key)).map(|(key, _)| key).collect();
+    taken.extend(alone.iter().cloned());
     // Where the search for each name left off: ten thousand equal names stay linear.
     let mut next: HashMap<String, usize> = HashMap::new();
     let mut settle = |name: &String| {
-        if sharing[&key(name)] == 1 {
+        if alone.contains(&key(name)) {
             return name.clone();
         }
         let number = next.entry(key(name)).or_insert(1);
@@ -90,7 +123,7 @@ fn numbered(wanted: &[String]) -> Vec<String> {
             }
         }
     };
-    wanted.iter().map(&mut settle).collect()
+    wanted.iter().zip(given).map(|(name, given)| given.clone().unwrap_or_else(|| settle(name))).collect()
 }
 
 /// Names that a case-insensitive file system cannot tell apart share a key.
@@ -161,6 +194,18 @@ mod tests {
         assert_eq!(names(&["q/a/cat.jpg", "r/a/cat.jpg"]), ["a-cat", "a-cat-2"]);
         // The name that a folder makes is another input's own.
         assert_eq!(names(&["a/cat.jpg", "b/cat.jpg", "a-cat.jpg"]), ["a-cat", "b-cat", "a-cat-2"]);
+    }
+
+    #[test]
+    fn names_that_are_given_stay() {
+        let given = |name: &str| Some(name.to_owned());
+        let names = |inputs: &[&str], given: &[_], taken: &[&str]| OutputNames::beside(inputs, given, taken.iter().copied()).0;
+        // Done before another of its name came.
+        assert_eq!(names(&["a/cat.jpg", "b/cat.jpg"], &[given("cat"), None], &[]), ["cat", "b-cat"]);
+        assert_eq!(names(&["cat.jpg", "dog.jpg"], &[None, given("Cat")], &[]), ["cat-2", "Cat"]);
+        assert_eq!(names(&["cat.jpg", "cat.png"], &[None, None], &["CAT", "cat-3"]), ["cat-2", "cat-4"]);
+        assert_eq!(names(&["cat.jpg", "cat.jpg"], &[None, given("cat-2")], &[]), ["cat", "cat-2"]);
+        assert_eq!(names(&["cat.jpg"], &[None], &["cat"]), ["cat-2"]);
     }
 
     #[test]

@@ -29,6 +29,7 @@
 //! ```
 
 mod forward;
+mod shard;
 mod window;
 
 use std::num::NonZero;
@@ -38,6 +39,8 @@ use std::thread;
 use crate::Error;
 use crate::engine::{Engine, Explanation, Request};
 use crate::input::{Input, Picture};
+
+pub use shard::{BadShard, Shard};
 
 use forward::Forward;
 use window::{Taken, Window};

@@ -38,9 +38,9 @@ enum Slot<I, E, T> {
         /// For memory.
         waits: bool,
     },
-    Read(Box<(I, Result<Prepared, E>)>, u64),
+    Read(Box<Read<I, E>>, u64),
     AtNetwork(u64),
-    Explained(Box<(I, Result<Explained, E>)>, u64),
+    Explained(Box<Seen<I, E>>, u64),
     Finishing(u64),
     Done(T),
 }
@@ -53,7 +53,10 @@ pub(super) enum Taken<I, E> {
     Explained(usize, I, Result<Explained, E>),
 }
 
-type Batch<I, P> = Vec<(I, P)>;
+/// An input that was read.
+type Read<I, E> = (I, Result<Prepared, E>);
+/// An input that the network has seen.
+type Seen<I, E> = (I, Result<Explained, E>);
 
 impl<S: Iterator<Item = I>, I, E, T> Window<S, I, E, T> {
     pub(super) fn new(source: S, depth: usize, batch: usize, memory: u64) -> Self {
@@ -98,7 +101,7 @@ impl<S: Iterator<Item = I>, I, E, T> Window<S, I, E, T> {
     /// The next inputs for the network and the index of the first. They end where a batch does, counted from the first input of
     /// all, so that how pictures are grouped does not depend on how quickly they were read. Only where the next one waits for
     /// memory the network goes ahead, because that may be what frees some.
-    pub(super) fn take_batch(&self) -> Option<(usize, Batch<I, Result<Prepared, E>>)> {
+    pub(super) fn take_batch(&self) -> Option<(usize, Vec<Read<I, E>>)> {
         let mut state = self.lock();
         loop {
             let State { first, next, ended, stopped, .. } = *state;
@@ -129,7 +132,7 @@ impl<S: Iterator<Item = I>, I, E, T> Window<S, I, E, T> {
     }
 
     /// What the network made of the batch that began with input `first`.
-    pub(super) fn put_batch(&self, first: usize, batch: Batch<I, Result<Explained, E>>) {
+    pub(super) fn put_batch(&self, first: usize, batch: Vec<Seen<I, E>>) {
         let mut state = self.lock();
         for (index, (input, explained)) in (first..).zip(batch) {
             let at = index - state.first;
@@ -206,7 +209,7 @@ impl<I, E, T> State<I, E, T> {
 }
 
 impl<I, E, T> Slot<I, E, T> {
-    fn take_read(&mut self) -> Option<(Box<(I, Result<Prepared, E>)>, u64)> {
+    fn take_read(&mut self) -> Option<(Box<Read<I, E>>, u64)> {
         match std::mem::replace(self, Self::Reading { waits: false }) {
             Self::Read(read, held) => Some((read, held)),
             other => {
@@ -216,7 +219,7 @@ impl<I, E, T> Slot<I, E, T> {
         }
     }
 
-    fn take_explained(&mut self) -> Option<(Box<(I, Result<Explained, E>)>, u64)> {
+    fn take_explained(&mut self) -> Option<(Box<Seen<I, E>>, u64)> {
         match std::mem::replace(self, Self::Reading { waits: false }) {
             Self::Explained(explained, held) => Some((explained, held)),
             other => {

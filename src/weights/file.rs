@@ -111,6 +111,12 @@ impl WeightFile {
         Some(TensorView::new(&self.path, name, entry, self.bytes.as_slice()))
     }
 
+    /// A hash of the file's content, such as `xxh3-128:0123...`, by which a later run knows whether it has the same weights. Not
+    /// cryptographic; reads the whole file, as fast as memory gives it.
+    pub fn fingerprint(&self) -> String {
+        format!("xxh3-128:{:032x}", xxhash_rust::xxh3::xxh3_128(self.bytes.as_slice()))
+    }
+
     /// The file's notes on itself (`__metadata__` of safetensors); a `.pth` file has none.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata

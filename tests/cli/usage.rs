@@ -2,7 +2,7 @@
 
 use super::program::Bench;
 
-const COMMANDS: [&str; 7] = ["cam", "classify", "info", "fetch", "labels", "completions", "man"];
+const COMMANDS: [&str; 8] = ["cam", "classify", "merge", "info", "fetch", "labels", "completions", "man"];
 
 #[test]
 fn help_is_there_for_everything() {
@@ -33,7 +33,8 @@ fn the_examples_of_the_help_are_right() {
         let words: Vec<_> = command.split_whitespace().map(|word| word.trim_matches('\'')).collect();
         assert_eq!(words[0], "camshaft", "{example}");
         // Pictures and big models are not here; but no word of it is a mistake.
-        let ran = bench.run([&words[1..], &["--force"]].concat());
+        let force = if words.contains(&"--resume") { &[][..] } else { &["--force"] };
+        let ran = bench.run([&words[1..], force].concat());
         assert_ne!(ran.code, 2, "{example}:\n{}", ran.stderr);
     }
 }
@@ -55,7 +56,12 @@ fn mistakes_exit_with_2_and_write_nothing() {
         &["cam", "--alpha=NaN"],
         &["cam", "--alpha=half"],
         &["cam", "--normalise=softmax"],
+        &["cam", "--force", "--resume"],
+        &["cam", "--shard=0/2"],
+        &["classify", "--shard=3/2"],
         &["classify", "--force"],
+        &["merge"],
+        &["merge", "a", "b"],
         &["fetch"],
         &["fetch", "resnet19"],
         &["info", "picture.jpg"],

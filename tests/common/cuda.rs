@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use camshaft::cuda::{Modules, Span, SpanMut};
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DeviceRepr};
-use half::f16;
+use half::{bf16, f16};
 
 /// The device of the tests, with the kernels of this build.
 pub struct Device {
@@ -74,6 +74,19 @@ impl Guarded for f16 {
     }
     fn to_f32(self) -> f32 {
         f16::to_f32(self)
+    }
+}
+
+impl Guarded for bf16 {
+    const GUARD: Self = Self::from_bits(0x7fab);
+    fn bits(self) -> u32 {
+        self.to_bits().into()
+    }
+    fn from_f32(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+    fn to_f32(self) -> f32 {
+        Self::to_f32(self)
     }
 }
 

@@ -164,10 +164,12 @@ def units(folder):
 
 
 def newest_build():
-    tables = sorted(ROOT.glob("target/*/build/camshaft-*/out/kernels.rs"), key=lambda path: path.parent.stat().st_mtime)
-    if not tables:
+    """Of the build script's last run: cargo touches a file then, what is in the folder may be older."""
+    runs = sorted(ROOT.glob("target/*/build/camshaft-*/invoked.timestamp"), key=lambda path: path.stat().st_mtime)
+    folders = [run.parent / "out/kernels" for run in runs if (run.parent / "out/kernels").is_dir()]
+    if not folders:
         sys.exit("no kernels under target/: run `cargo build` first, or name a folder with --ptx")
-    return tables[-1].parent / "kernels"
+    return folders[-1]
 
 
 def all_kernels(folder):

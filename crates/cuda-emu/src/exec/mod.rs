@@ -21,6 +21,7 @@ mod order;
 mod regs;
 mod shared;
 mod step;
+mod unwritten;
 mod warp;
 
 pub use launch::run;

@@ -9,11 +9,13 @@ use super::collective::{shuffle, warp_barrier, warp_wide};
 use super::cta::{Cta, Stop};
 use super::matrix::{copy_async, load_matrix};
 use super::mma::mma;
+use super::unwritten::follow;
 use super::warp::{Polling, State, Warp};
 
 /// Runs `warp` until it waits at a block barrier, has ended, has executed `quantum` instructions or has polled memory for long.
 pub(crate) fn run(warp: &mut Warp, cta: &mut Cta<'_>, quantum: u64) -> Result<(), Stop> {
     let kernel = cta.kernel;
+    let watch = if cta.options.checks { kernel.watch.as_ref() } else { None };
     let stop_at = warp.executed.saturating_add(quantum);
     while warp.state == State::Ready && warp.executed < stop_at && cta.polls < Polling::TURN {
         let Some(top) = warp.stack.last_mut() else {
@@ -39,6 +41,11 @@ pub(crate) fn run(warp: &mut Warp, cta: &mut Cta<'_>, quantum: u64) -> Result<()
         let count = &mut cta.counts[pc as usize];
         count.warps += 1;
         count.lanes += u64::from(mask.count_ones());
+        if let Some(watch) = watch
+            && let Some(uses) = &watch.uses[pc as usize]
+        {
+            follow(warp, cta, pc, uses, part, mask);
+        }
         if let Op::Alu(alu) = &instr.op {
             alu.run(&mut warp.regs, mask);
         } else if let Op::Branch { target, reconverge } = instr.op {

@@ -4,6 +4,7 @@ use crate::ptx::{END, Kernel, Special};
 
 use super::local::Local;
 use super::regs::{LANES, Regs};
+use super::unwritten::Unwritten;
 
 /// Lanes that run together until they reach `reconverge`.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +39,8 @@ pub(crate) struct Warp {
     pub state: State,
     pub executed: u64,
     pub polling: Polling,
+    /// Used where the kernel must be watched.
+    pub unwritten: Unwritten,
     pub local: Local,
 }
 
@@ -132,6 +135,7 @@ impl Warp {
             state: State::Done,
             executed: 0,
             polling: Polling::default(),
+            unwritten: Unwritten::default(),
             local: Local::default(),
         }
     }
@@ -151,6 +155,9 @@ impl Warp {
         self.state = State::Ready;
         self.executed = 0;
         self.polling = Polling::default();
+        if let Some(watch) = &kernel.watch {
+            self.unwritten.start(watch);
+        }
         self.local.reset(kernel.local_bytes, checks);
         for &(plane, special) in &kernel.planes.word_specials {
             self.regs.words[usize::from(plane)] = special_plane(special, index, threads, place);

@@ -206,6 +206,7 @@ impl<'a> Builder<'a, '_> {
             }
             let first = *next;
             *next += count as u16;
+            self.body.registers.push((slot, first, range.then_some(count), name));
             if let Some(scope) = self.scopes.last_mut() {
                 if range {
                     scope.ranges.insert(name, (slot, first, count));

@@ -13,16 +13,17 @@ pub(crate) fn set_reconvergence(code: &mut [Instr]) {
     }
 }
 
-struct Blocks {
-    starts: Vec<u32>,
+/// Runs of instructions without branches in or out.
+pub(super) struct Blocks {
+    pub starts: Vec<u32>,
     /// One past the last instruction.
-    ends: Vec<u32>,
+    pub ends: Vec<u32>,
     /// Successors; none means the block leaves the kernel.
-    next: Vec<Vec<usize>>,
+    pub next: Vec<Vec<usize>>,
 }
 
 impl Blocks {
-    fn of(code: &[Instr]) -> Blocks {
+    pub fn of(code: &[Instr]) -> Blocks {
         let mut leader = vec![false; code.len() + 1];
         if let Some(first) = leader.first_mut() {
             *first = true;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::decode::Watch;
 use super::ir::{Instr, Planes};
 
 /// A kernel's parameter.
@@ -39,6 +40,8 @@ pub struct Kernel {
     pub local_bytes: u32,
     /// Whether a block may learn of another's progress: it reads global memory strongly.
     pub(crate) observes: bool,
+    /// What to watch for registers that are read before they are written; absent where that cannot be.
+    pub(crate) watch: Option<Watch>,
     pub(crate) dynamic_start: u32,
     pub(crate) code: Vec<Instr>,
     pub(crate) planes: Planes,

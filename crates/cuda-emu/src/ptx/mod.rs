@@ -20,5 +20,6 @@ pub use error::LoadError;
 pub use kernel::{Kernel, Param};
 pub use module::{GlobalVar, Module};
 
+pub(crate) use decode::{Merge, Uses, Watch};
 pub(crate) use ir::*;
-pub(crate) use syntax::{Slot, Special};
+pub(crate) use syntax::{Reg, Slot, Special};

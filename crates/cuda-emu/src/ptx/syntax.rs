@@ -1,7 +1,7 @@
 //! What the parser makes of a kernel's text, before it is decoded.
 
 /// Where a register lives: one bit, up to 32 bits, or 64 bits a lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Slot {
     Pred,
     Word,
@@ -9,7 +9,7 @@ pub(crate) enum Slot {
 }
 
 /// A register: its file and its plane there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Reg {
     pub slot: Slot,
     pub index: u16,
@@ -121,9 +121,21 @@ pub(crate) struct Body<'a> {
     pub shared: u32,
     pub dynamic_align: u32,
     pub local: u32,
+    /// Declared registers: file, first plane, and for `name<n>` their number.
+    pub registers: Vec<(Slot, u16, Option<u32>, &'a str)>,
 }
 
 impl Body<'_> {
+    /// A register's name.
+    pub(crate) fn name(&self, reg: Reg) -> String {
+        let declared = self.registers.iter().find_map(|&(slot, first, count, name)| {
+            let number = u32::from(reg.index.checked_sub(first)?);
+            (slot == reg.slot && number < count.unwrap_or(1))
+                .then(|| if count.is_some() { format!("{name}{number}") } else { name.to_owned() })
+        });
+        declared.unwrap_or_default()
+    }
+
     /// The statement a label stands for, seen from `scope`.
     pub(crate) fn label(&self, name: &str, mut scope: u16) -> Option<u32> {
         loop {

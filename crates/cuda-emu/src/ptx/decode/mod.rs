@@ -1,6 +1,7 @@
 //! Statements to instructions.
 
 mod arithmetic;
+mod assigned;
 mod control;
 mod matrix;
 mod memory;
@@ -18,6 +19,8 @@ use super::error::LoadError;
 use super::ir::{Instr, NONE, Op, Planes, Space};
 use super::kernel::Kernel;
 use super::syntax::{Body, Operand, Place, Slot, Special, Statement};
+
+pub(crate) use assigned::{Merge, Uses, Watch};
 
 /// Decodes a function's body into a kernel without parameters, which the caller adds.
 pub(crate) fn decode(name: &str, body: &Body<'_>, globals: Vec<String>) -> Result<Kernel, LoadError> {
@@ -53,6 +56,7 @@ pub(crate) fn decode(name: &str, body: &Body<'_>, globals: Vec<String>) -> Resul
         max_threads: None,
         registers_estimate: registers::estimate(body),
         local_bytes: body.local,
+        watch: assigned::watch(body, &decoder.code, &starts),
         observes: decoder.code.iter().any(|instr| observes(&instr.op)),
         dynamic_start,
         code: decoder.code,

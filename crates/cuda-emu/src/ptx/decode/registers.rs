@@ -35,7 +35,8 @@ pub(super) fn estimate(body: &Body<'_>) -> u32 {
     (most as u32 + 6).clamp(16, 255)
 }
 
-fn mention(operand: &Operand<'_>, each: &mut impl FnMut(Reg)) {
+/// Calls `each` with the registers in an operand.
+pub(super) fn mention(operand: &Operand<'_>, each: &mut impl FnMut(Reg)) {
     match operand {
         Operand::Reg(reg) | Operand::Not(reg) | Operand::Address(Base::Reg(reg), _) => each(*reg),
         Operand::Vector(parts) => parts.iter().for_each(|part| mention(part, each)),

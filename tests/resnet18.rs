@@ -3,7 +3,7 @@
 mod common;
 
 use camshaft::cpu::reference::{self, BatchNorm};
-use camshaft::cpu::{Cpu, Forward};
+use camshaft::cpu::{Cpu, Forward, Isa};
 use camshaft::network::{Layer, Model, Network};
 use camshaft::tensor::Nhwc;
 use camshaft::weights::WeightFile;
@@ -71,22 +71,29 @@ fn cpu_agrees_with_pytorch() {
         let golden = Golden::load(&name);
         let model = model(&golden);
         assert_eq!(model.parameters() as u64, golden.meta.parameters, "{name}");
-        let cpu = Cpu::new(&model, Some(2)).unwrap();
-        let mut checked = 0;
-        let Forward { features, logits } = cpu
-            .forward_with(&input(&golden), |layer, shape, data| {
-                if let Some(name) = golden_name(model.network(), layer) {
-                    check_layer(&golden, &name, shape, data);
-                    checked += 1;
-                }
-            })
-            .unwrap();
-        let blocks: usize = model.network().architecture().depths().iter().sum();
-        assert!(checked >= blocks + 2, "{name}: only {checked} layers had a golden");
-        check_ends(&golden, &features, logits.data());
-        // A second run uses the buffers of the first.
-        assert_eq!(cpu.forward(&input(&golden)).unwrap(), Forward { features, logits }, "{name}");
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            check_cpu(&golden, &model, isa);
+        }
     }
+}
+
+fn check_cpu(golden: &Golden, model: &Model, isa: Isa) {
+    let name = format!("{} with {}", golden.name, isa.name());
+    let cpu = Cpu::with_isa(model, Some(2), isa).unwrap();
+    let mut checked = 0;
+    let Forward { features, logits } = cpu
+        .forward_with(&input(golden), |layer, shape, data| {
+            if let Some(name) = golden_name(model.network(), layer) {
+                check_layer(golden, &name, shape, data);
+                checked += 1;
+            }
+        })
+        .unwrap();
+    let blocks: usize = model.network().architecture().depths().iter().sum();
+    assert!(checked >= blocks + 2, "{name}: only {checked} layers had a golden");
+    check_ends(golden, &features, logits.data());
+    // A second run uses the buffers of the first.
+    assert_eq!(cpu.forward(&input(golden)).unwrap(), Forward { features, logits }, "{name}");
 }
 
 #[test]
@@ -157,4 +164,12 @@ fn images_that_do_not_fit_are_refused() {
     assert!(error([1, 8, 8, 4]).contains("[N, H, W, 3]"), "{}", error([1, 8, 8, 4]));
     assert!(error([1, 0, 8, 3]).contains("extent is 0"), "{}", error([1, 0, 8, 3]));
     assert!(cpu.forward(&Nhwc::new([1, 1, 1, 3], vec![0.5; 3])).is_ok(), "a single pixel is an image");
+}
+
+#[test]
+fn a_foreign_instruction_set_is_refused() {
+    let golden = Golden::load("resnet18_w8_c10_97x161_n2_f32");
+    let foreign = if cfg!(target_arch = "aarch64") { Isa::Avx2 } else { Isa::Neon };
+    let error = Cpu::with_isa(&model(&golden), Some(1), foreign).err().expect("an error").to_string();
+    assert!(error.contains(foreign.name()) && error.contains(Isa::detect().name()), "{error}");
 }

@@ -2,15 +2,31 @@
 //!
 //! [`mod@reference`] holds the same operations by definition, for tests.
 
+mod aligned;
+mod conv2d;
+mod conv2d_direct;
 mod conv2d_im2col_gemm;
+mod conv2d_winograd;
+mod epilogue;
+mod filter;
+mod isa;
+mod microkernel;
 mod pool;
 pub mod reference;
+mod share;
+mod winograd_transforms;
 
 use std::sync::Mutex;
 
-use conv2d_im2col_gemm::{Epilogue, conv2d_im2col_gemm};
+use conv2d::{Algorithm, Filter};
+use epilogue::Epilogue;
+use filter::Kcrs;
+pub use isa::Isa;
+use isa::Vectors;
 
-use crate::network::{Folded, Layer, Model, Network, NetworkError, Op, PlanReport, PlannedStep, Slots, Value};
+use crate::network::{
+    Conv2dShape, ConvParameters, Layer, LayerShape, Model, Network, NetworkError, Op, PlanReport, PlannedStep, Slots, Value,
+};
 use crate::tensor::Nhwc;
 
 /// Why the CPU backend could not be made or could not run.
@@ -27,6 +43,14 @@ pub enum CpuError {
         threads: usize,
         /// Its reason.
         source: rayon::ThreadPoolBuildError,
+    },
+    /// An instruction set that this machine does not have.
+    #[error("this machine does not have the instruction set {isa}; its best is {best}")]
+    Isa {
+        /// What was asked for.
+        isa: &'static str,
+        /// What there is.
+        best: &'static str,
     },
     /// The tensor is no batch of RGB images.
     #[error("the network reads [N, H, W, 3], found {found:?}")]
@@ -45,11 +69,45 @@ pub struct Forward {
     pub logits: Nhwc,
 }
 
+/// A convolution with its parameters in the form that one kernel reads, by itself for measurements.
+pub struct Conv2d {
+    filter: Filter,
+    bias: Vec<f32>,
+}
+
+impl Conv2d {
+    /// One for every kernel of `isa` that can run `shape`, the one that a network would use first; none where the machine does
+    /// not have `isa`. `filter` `[K, C, R, S]`, `bias` `[K]`.
+    ///
+    /// # Panics
+    /// If a slice is shorter than `shape` says.
+    pub fn all(isa: Isa, shape: &Conv2dShape, filter: &[f32], bias: &[f32]) -> Vec<Self> {
+        let scale = vec![1.0; shape.k()];
+        let kcrs = Kcrs { filter, scale: &scale, c: shape.c(), taps: shape.r() * shape.s() };
+        let algorithms = if isa.is_available() { Algorithm::all(isa, shape) } else { Vec::new() };
+        algorithms.into_iter().map(|algorithm| Self { filter: algorithm.prepare(&kcrs), bias: bias.to_vec() }).collect()
+    }
+
+    /// The kernel's name.
+    pub fn kernel(&self) -> String {
+        self.filter.algorithm().name()
+    }
+
+    /// `y = relu(conv2d(x) + bias)` on the current rayon pool; `x` NHWC, `y` NPQK.
+    ///
+    /// # Panics
+    /// If a slice is shorter than `shape` says, or `shape` is not of the layer that this was made for.
+    pub fn run(&self, shape: &Conv2dShape, x: &[f32], y: &mut [f32]) {
+        self.filter.conv2d(shape, x, Epilogue { bias: &self.bias, residual: None, relu: true }, y);
+    }
+}
+
 /// A network, ready to run on this machine's processor.
 pub struct Cpu {
     network: Network,
     slots: Slots,
-    convs: Vec<Option<Folded>>, // by layer
+    vectors: Option<Vectors>,
+    convs: Vec<Option<Conv2d>>, // by layer
     classifier: (Vec<f32>, Vec<f32>),
     pool: rayon::ThreadPool,
     /// Activation buffers between runs. Two runs at a time each need their own; the second allocates.
@@ -62,6 +120,17 @@ impl Cpu {
     /// # Errors
     /// If a tensor cannot be read, or the threads cannot be started.
     pub fn new(model: &Model, threads: Option<usize>) -> Result<Self, CpuError> {
+        Self::with_isa(model, threads, Isa::detect())
+    }
+
+    /// As [`Cpu::new`], with the kernels of an instruction set.
+    ///
+    /// # Errors
+    /// As [`Cpu::new`], and [`CpuError::Isa`] if this machine does not have it.
+    pub fn with_isa(model: &Model, threads: Option<usize>, isa: Isa) -> Result<Self, CpuError> {
+        if !isa.is_available() {
+            return Err(CpuError::Isa { isa: isa.name(), best: Isa::detect().name() });
+        }
         let threads = threads.unwrap_or(0);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -69,10 +138,27 @@ impl Cpu {
             .build()
             .map_err(|source| CpuError::Threads { threads, source })?;
         let network = model.network().clone();
-        let fold = |layer: &Layer| matches!(layer.op, Op::Conv2d { .. }).then(|| model.folded(layer)).transpose();
-        let convs = network.layers().iter().map(fold).collect::<Result<_, _>>()?;
+        // Which algorithm is quickest hardly depends on the size of the images, of which none is known yet.
+        let shapes = network.shapes(1, 224, 224)?;
+        let prepare = |(layer, shape): (&Layer, &LayerShape)| {
+            let Some(shape) = shape.conv2d else { return Ok(None) };
+            let ConvParameters { filter, scale, shift } = model.conv_parameters(layer)?;
+            let kcrs = Kcrs { filter: &filter, scale: &scale, c: shape.c(), taps: shape.r() * shape.s() };
+            let filter = Algorithm::all(isa, &shape)[0].prepare(&kcrs);
+            model.release(layer);
+            Ok(Some(Conv2d { filter, bias: shift }))
+        };
+        let convs = pool.install(|| network.layers().iter().zip(&shapes).map(prepare).collect::<Result<_, NetworkError>>())?;
         let slots = Slots::plan(&network);
-        Ok(Self { network, slots, convs, classifier: model.classifier()?, pool, idle: Mutex::default() })
+        Ok(Self {
+            network,
+            slots,
+            vectors: Vectors::new(isa),
+            convs,
+            classifier: model.classifier()?,
+            pool,
+            idle: Mutex::default(),
+        })
     }
 
     /// Threads that a forward pass runs on.
@@ -86,22 +172,24 @@ impl Cpu {
     /// [`CpuError::Network`] when the images do not fit the network.
     pub fn plan(&self, [n, h, w]: [usize; 3]) -> Result<PlanReport, CpuError> {
         let shapes = self.network.shapes(n, h, w)?;
-        let kernel = |op: &Op| match op {
-            Op::Conv2d { .. } => "conv2d_im2col_gemm",
-            Op::MaxPool2d(_) => "max_pool2d",
-            Op::GlobalAvgPool => "global_avg_pool",
-            Op::Linear { .. } => "linear",
+        let kernel = |(layer, conv): (&Layer, &Option<Conv2d>)| match (&layer.op, conv) {
+            (_, Some(conv)) => conv.filter.algorithm().name(),
+            (Op::MaxPool2d(_), _) => "max_pool2d".to_owned(),
+            (Op::GlobalAvgPool, _) => "global_avg_pool".to_owned(),
+            (Op::Conv2d { .. } | Op::Linear { .. }, _) => "linear".to_owned(),
         };
-        let step = |layer: &Layer| PlannedStep { layer: layer.name.clone(), kernel: kernel(&layer.op).to_owned() };
+        let layers = self.network.layers().iter().zip(&self.convs);
+        let steps =
+            layers.map(|(layer, conv)| PlannedStep { layer: layer.name.clone(), kernel: kernel((layer, conv)) }).collect();
         let mut largest = vec![0; self.slots.count()];
         for (index, shape) in shapes.iter().enumerate() {
             let slot = &mut largest[self.slots.of(index)];
             *slot = shape.output.iter().product::<usize>().max(*slot);
         }
-        let folded = self.convs.iter().flatten().map(|folded| folded.filter.len() + folded.bias.len()).sum::<usize>();
+        let folded = self.convs.iter().flatten().map(|conv| conv.filter.len() + conv.bias.len()).sum::<usize>();
         let bytes = |numbers: usize| (numbers * size_of::<f32>()) as u64;
         Ok(PlanReport {
-            steps: self.network.layers().iter().map(step).collect(),
+            steps,
             parameters: bytes(folded + self.classifier.0.len() + self.classifier.1.len()),
             activations: bytes(n * h * w * 3 + largest.into_iter().sum::<usize>()),
         })
@@ -148,13 +236,13 @@ impl Cpu {
                 };
                 let (x, x_shape) = value(layer.input);
                 match (&layer.op, &self.convs[index], &shape.conv2d) {
-                    (Op::Conv2d { residual, relu, .. }, Some(folded), Some(conv2d)) => {
+                    (Op::Conv2d { residual, relu, .. }, Some(conv), Some(conv2d)) => {
                         let residual = residual.map(|residual| value(residual).0);
-                        let epilogue = Epilogue { bias: &folded.bias, residual, relu: *relu };
-                        conv2d_im2col_gemm(conv2d, x, &folded.filter, epilogue, y);
+                        let epilogue = Epilogue { bias: &conv.bias, residual, relu: *relu };
+                        conv.filter.conv2d(conv2d, x, epilogue, y);
                     }
                     (Op::Conv2d { .. }, ..) => unreachable!("every convolution has parameters and a shape"),
-                    (Op::MaxPool2d(window), ..) => pool::max_pool2d(x, x_shape, *window, shape.output, y),
+                    (Op::MaxPool2d(window), ..) => pool::max_pool2d(self.vectors, x, x_shape, *window, shape.output, y),
                     (Op::GlobalAvgPool, ..) => pool::global_avg_pool(x, x_shape, y),
                     (Op::Linear { .. }, ..) => pool::linear(x, &self.classifier.0, &self.classifier.1, y),
                 }
@@ -162,12 +250,11 @@ impl Cpu {
                 buffers[self.slots.of(index)] = buffer;
             }
         });
-        // The two results keep their buffers; the rest serve the next run.
+        // The results are copies: they are small, and their buffers, which larger outputs share, serve the next run.
         let last = shapes.len() - 1;
-        let mut take = |layer: usize| {
-            let mut data = std::mem::take(&mut buffers[self.slots.of(layer)]);
-            data.truncate(shapes[layer].output.iter().product());
-            Nhwc::new(shapes[layer].output, data)
+        let take = |layer: usize| {
+            let shape = shapes[layer].output;
+            Nhwc::new(shape, buffers[self.slots.of(layer)][..shape.iter().product()].to_vec())
         };
         let forward = Forward { features: take(self.network.features()), logits: take(last) };
         *self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = buffers;

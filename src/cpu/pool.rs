@@ -1,28 +1,72 @@
 //! Poolings and the linear layer, vectorised over channels.
 
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::isa::Vectors;
 use crate::network::Window;
 
-/// Largest value of each window; the border never wins, a NaN does. `x` `[N, H, W, C]`, `y` `[N, P, Q, C]`.
-pub(crate) fn max_pool2d(x: &[f32], [_, h, w, c]: [usize; 4], window: Window, [_, p, q, _]: [usize; 4], y: &mut [f32]) {
+/// Largest value of each window; the border never wins, a NaN does. `x` `[N, H, W, C]`, `y` `[N, P, Q, C]`. Without vectors one
+/// number at a time.
+pub(crate) fn max_pool2d(
+    vectors: Option<Vectors>,
+    x: &[f32],
+    [_, h, w, c]: [usize; 4],
+    window: Window,
+    [_, p, q, _]: [usize; 4],
+    y: &mut [f32],
+) {
     y.par_chunks_mut(q * c).enumerate().for_each(|(row, y)| {
         let (n, ip) = (row / p, row % p);
         let rows = inside(ip * window.stride, window.size.0, window.pad, h);
         for (iq, y) in y.chunks_exact_mut(c).enumerate() {
-            y.fill(f32::NEG_INFINITY);
-            for ih in rows.clone() {
-                for iw in inside(iq * window.stride, window.size.1, window.pad, w) {
-                    let x = &x[((n * h + ih) * w + iw) * c..][..c];
-                    y.iter_mut().zip(x).for_each(|(y, &x)| *y = if x > *y || x.is_nan() { x } else { *y });
-                }
+            let columns = inside(iq * window.stride, window.size.1, window.pad, w);
+            let largest = Largest { x: &x[n * h * w * c..][..h * w * c], rows: rows.clone(), columns, w, y };
+            match vectors {
+                Some(vectors) => vectors.run(largest),
+                None => largest.with_simd(pulp::Scalar),
             }
         }
     });
 }
 
+/// Largest value over some rows and columns of an image, per channel.
+struct Largest<'a> {
+    x: &'a [f32],
+    rows: Range<usize>,
+    columns: Range<usize>,
+    w: usize,
+    y: &'a mut [f32],
+}
+
+impl WithSimd for Largest<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { x, rows, columns, w, y } = self;
+        let c = y.len();
+        y.fill(f32::NEG_INFINITY);
+        let (largest, rest) = S::as_mut_simd_f32s(y);
+        for ih in rows {
+            for iw in columns.clone() {
+                let (x, x_rest) = S::as_simd_f32s(&x[(ih * w + iw) * c..][..c]);
+                for (y, &x) in largest.iter_mut().zip(x) {
+                    let larger = simd.select_f32s(simd.less_than_f32s(*y, x), x, *y);
+                    *y = simd.select_f32s(simd.equal_f32s(x, x), larger, x); // a NaN does not equal itself
+                }
+                for (y, &x) in rest.iter_mut().zip(x_rest) {
+                    *y = if x > *y || x.is_nan() { x } else { *y };
+                }
+            }
+        }
+    }
+}
+
 /// Positions of the image under a window that starts at `start` of the padded image.
-fn inside(start: usize, size: usize, pad: usize, extent: usize) -> std::ops::Range<usize> {
+fn inside(start: usize, size: usize, pad: usize, extent: usize) -> Range<usize> {
     start.saturating_sub(pad)..(start + size).saturating_sub(pad).min(extent)
 }
 
@@ -51,5 +95,34 @@ pub(crate) fn linear(x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32]) {
             let rest: f64 = rest.map(|i| f64::from(x[i]) * f64::from(row[i])).sum();
             *y = (lanes.iter().sum::<f64>() + rest + f64::from(bias)) as f32;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{Isa, reference};
+    use crate::tensor::Nhwc;
+
+    /// Bit for bit, with NaN first, last and alone in windows, and channels that fill no vector.
+    #[test]
+    fn max_pool_equals_the_definition() {
+        for (shape, window) in [
+            ([2, 7, 5, 37], Window { size: (3, 3), stride: 2, pad: 1 }),
+            ([1, 1, 1, 8], Window { size: (3, 3), stride: 2, pad: 1 }),
+            ([1, 6, 9, 16], Window { size: (2, 3), stride: 1, pad: 0 }),
+        ] {
+            let value = |i: usize| if i % 11 == 3 { f32::NAN } else { (i * 37 % 101) as f32 - 120.0 };
+            let x = Nhwc::new(shape, (0..shape.iter().product()).map(value).collect());
+            let (p, q) = window.outputs(shape[1], shape[2]).unwrap();
+            let output = [shape[0], p, q, shape[3]];
+            let want: Vec<u32> = reference::max_pool2d(&x, window, output).iter().map(|v| v.to_bits()).collect();
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+                let mut y = vec![0.0; want.len()];
+                max_pool2d(Vectors::new(isa), x.data(), shape, window, output, &mut y);
+                let got: Vec<u32> = y.iter().map(|v: &f32| v.to_bits()).collect();
+                assert_eq!(got, want, "{shape:?} {}", isa.name());
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ mod table;
 
 pub use architecture::{Architecture, Block};
 pub use error::NetworkError;
-pub use model::{BATCH_NORM_EPS, ConvBatchNorm, Folded, Model};
+pub use model::{BATCH_NORM_EPS, ConvBatchNorm, ConvParameters, Folded, Model};
 pub use plan::{PlanReport, PlannedStep};
 pub use shape::{Conv2dShape, MAX_ELEMENTS, Window};
 pub use slots::Slots;

@@ -15,6 +15,16 @@ pub struct Model {
     network: Network,
 }
 
+/// Convolution filter in the file's order, where possible in place, and the batch norm that follows it.
+pub struct ConvParameters<'a> {
+    /// Filter `[K, C, R, S]`.
+    pub filter: Cow<'a, [f32]>,
+    /// Factor per output channel: `weight / sqrt(running_var + eps)`. Its product with any tap is finite.
+    pub scale: Vec<f32>,
+    /// Summand per output channel: `bias - running_mean * scale`, finite.
+    pub shift: Vec<f32>,
+}
+
 /// Convolution filter and batch norm as the file has them, with the norm unfolded.
 pub struct ConvBatchNorm {
     /// Filter `[K, R, S, C]`.
@@ -67,6 +77,7 @@ impl Model {
             } else {
                 model.check(tensor, &values, f32::is_finite, "a finite number")?;
             }
+            model.file.release(tensor);
         }
         Ok(model)
     }
@@ -88,19 +99,19 @@ impl Model {
         expected.iter().filter(|(name, _)| trained(name)).map(|(_, shape)| shape.iter().product::<usize>()).sum()
     }
 
-    /// Filter and batch norm of a convolution layer, unfolded.
+    /// Filter and batch norm of a convolution layer, as the file has them.
     ///
     /// # Errors
-    /// If a tensor cannot be read.
+    /// If a tensor cannot be read, or the fold of the one into the other overflows f32.
     ///
     /// # Panics
     /// If `layer` is no convolution of this network.
-    pub fn conv_batch_norm(&self, layer: &Layer) -> Result<ConvBatchNorm, NetworkError> {
-        let Op::Conv2d { c, k, window, batch_norm, .. } = &layer.op else {
+    pub fn conv_parameters(&self, layer: &Layer) -> Result<ConvParameters<'_>, NetworkError> {
+        let Op::Conv2d { k, batch_norm, .. } = &layer.op else {
             panic!("layer `{}` is no convolution", layer.name);
         };
-        let oihw = self.values(&format!("{}.weight", layer.name))?;
-        let filter = krsc(&oihw, [*k, *c, window.size.0, window.size.1]);
+        let tensor = format!("{}.weight", layer.name);
+        let filter = self.values(&tensor)?;
         let part = |part: &str| self.values(&format!("{batch_norm}.{part}"));
         let (gamma, beta, mean, var) = (part("weight")?, part("bias")?, part("running_mean")?, part("running_var")?);
         let (mut scale, mut shift) = (Vec::with_capacity(*k), Vec::with_capacity(*k));
@@ -109,26 +120,53 @@ impl Model {
             scale.push(factor as f32);
             shift.push((f64::from(beta[i]) - f64::from(mean[i]) * factor) as f32);
         }
-        Ok(ConvBatchNorm { filter, scale, shift })
+        let taps = filter.len() / k;
+        for (index, (filter, scale)) in filter.chunks_exact(taps).zip(&scale).enumerate() {
+            // The largest one tells of all; as integers, magnitudes compare alike and many at a time.
+            let largest = filter.iter().fold(0, |largest, tap| tap.abs().to_bits().max(largest));
+            if !(f32::from_bits(largest) * scale).is_finite() {
+                let at = filter.iter().position(|tap| !(tap * scale).is_finite()).unwrap_or(0);
+                return Err(self.fault(&tensor, index * taps + at, filter[at] * scale, FOLDED));
+            }
+        }
+        self.check(&tensor, &shift, f32::is_finite, FOLDED)?;
+        Ok(ConvParameters { filter, scale, shift })
+    }
+
+    /// Filter and batch norm of a convolution layer, unfolded.
+    ///
+    /// # Errors
+    /// As [`Model::conv_parameters`].
+    ///
+    /// # Panics
+    /// As [`Model::conv_parameters`].
+    pub fn conv_batch_norm(&self, layer: &Layer) -> Result<ConvBatchNorm, NetworkError> {
+        let ConvParameters { filter, scale, shift } = self.conv_parameters(layer)?;
+        let Op::Conv2d { c, k, window, .. } = &layer.op else {
+            panic!("layer `{}` is no convolution", layer.name);
+        };
+        Ok(ConvBatchNorm { filter: krsc(&filter, [*k, *c, window.size.0, window.size.1]), scale, shift })
     }
 
     /// Filter and bias of a convolution layer with its batch norm folded in.
     ///
     /// # Errors
-    /// If a tensor cannot be read, or the fold overflows f32.
+    /// As [`Model::conv_parameters`].
     ///
     /// # Panics
-    /// If `layer` is no convolution of this network.
+    /// As [`Model::conv_parameters`].
     pub fn folded(&self, layer: &Layer) -> Result<Folded, NetworkError> {
         let ConvBatchNorm { mut filter, scale, shift: bias } = self.conv_batch_norm(layer)?;
         let taps = filter.len() / scale.len();
         for (taps, scale) in filter.chunks_exact_mut(taps).zip(&scale) {
             taps.iter_mut().for_each(|tap| *tap *= scale);
         }
-        for values in [&filter, &bias] {
-            self.check(&format!("{}.weight", layer.name), values, f32::is_finite, "a finite product with its batch norm")?;
-        }
         Ok(Folded { filter, bias })
+    }
+
+    /// Says that the filter of a convolution layer will not be read soon, so that it needs no memory until it is.
+    pub fn release(&self, layer: &Layer) {
+        self.file.release(&format!("{}.weight", layer.name));
     }
 
     /// Classifier: weights `[K, C]` row after row, one row per class, and bias `[K]`.
@@ -150,19 +188,27 @@ impl Model {
         Ok(view.to_f32()?)
     }
 
-    fn check(&self, tensor: &str, values: &[f32], good: fn(f32) -> bool, expected: &'static str) -> Result<(), NetworkError> {
-        match values.iter().position(|&value| !good(value)) {
-            None => Ok(()),
-            Some(index) => Err(NetworkError::Value {
-                path: self.file.path().to_owned(),
-                tensor: tensor.to_owned(),
-                index,
-                value: values[index],
-                expected,
-            }),
-        }
+    /// Finds the first value that is not `good`. Whole chunks are judged before single values, because that is done many at a
+    /// time: these are all the weights, at every start.
+    fn check(
+        &self,
+        tensor: &str,
+        values: &[f32],
+        good: impl Fn(f32) -> bool,
+        expected: &'static str,
+    ) -> Result<(), NetworkError> {
+        let chunk = values.chunks(1024).position(|chunk| !chunk.iter().fold(true, |all, &value| all & good(value)));
+        let first = chunk.and_then(|chunk| (chunk * 1024..values.len()).find(|&index| !good(values[index])));
+        first.map_or(Ok(()), |index| Err(self.fault(tensor, index, values[index], expected)))
+    }
+
+    fn fault(&self, tensor: &str, index: usize, value: f32, expected: &'static str) -> NetworkError {
+        NetworkError::Value { path: self.file.path().to_owned(), tensor: tensor.to_owned(), index, value, expected }
     }
 }
+
+/// What taps and biases are after the batch norm is folded in.
+const FOLDED: &str = "a finite product with its batch norm";
 
 /// Refuses tensors that have no place in `network`; the batch norms' counters are known and unused.
 fn check_surplus(file: &WeightFile, network: &Network, expected: &BTreeMap<String, Vec<usize>>) -> Result<(), NetworkError> {

@@ -111,6 +111,14 @@ impl WeightFile {
         Some(TensorView::new(&self.path, name, entry, self.bytes.as_slice()))
     }
 
+    /// Says that a tensor will not be read soon: where the file is mapped, its pages leave this process's memory and come back
+    /// from the page cache when they are read.
+    pub fn release(&self, name: &str) {
+        if let (Some(entry), Bytes::Mapped(map)) = (self.tensors.get(name), &self.bytes) {
+            super::map::release(map, entry.bytes.clone());
+        }
+    }
+
     /// A hash of the file's content, such as `xxh3-128:0123...`, by which a later run knows whether it has the same weights. Not
     /// cryptographic; reads the whole file, as fast as memory gives it.
     pub fn fingerprint(&self) -> String {

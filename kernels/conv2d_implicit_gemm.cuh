@@ -1,6 +1,6 @@
 // The tensor-core convolution, but for how tiles reach shared memory: tile geometry, the warps' product, the main loop and the
-// entry. What walks along gemm_k is in conv2d_implicit_gemm_gather.cuh, the epilogue in conv2d_implicit_gemm_store.cuh; the .cu
-// files bring `Copies`.
+// entry. What walks along gemm_k is in conv2d_implicit_gemm_gather.cuh, what adds up the parts of blocks that share a tile in
+// conv2d_implicit_gemm_split.cuh, the epilogue in conv2d_implicit_gemm_store.cuh; the .cu files bring `Copies`.
 //
 //   Copies::start(stage, gather)   begins to move one tile of A and B to a stage; nothing is read where the range has ended
 //   Copies::land(stage)            every tile but the newest STAGES - 2 is in shared memory (as this thread's part is concerned);
@@ -138,6 +138,7 @@ struct Sums {
     }
 };
 
+#include "conv2d_implicit_gemm_split.cuh"
 #include "conv2d_implicit_gemm_store.cuh"
 
 // sums += A * B over the `tiles` tiles of gemm_k that `gather` stands before. Fragments are read one step ahead of their use, over
@@ -182,12 +183,16 @@ __device__ void main_loop(unsigned char* memory, Gather& gather, int tiles, Sums
 }
 
 template <typename Copies>
-__device__ void conv2d(const Element* x, const Element* w, Element* y, const Epilogue& epilogue, const Conv2dParams& p) {
+__device__ void conv2d(const Element* x, const Element* w, Element* y, const Epilogue& epilogue, const Workspace& workspace,
+                       const Conv2dParams& p) {
     extern __shared__ __align__(128) unsigned char memory[];
     Sums sums;
-    const int tiles = ceil_div(p.gemm_k, BK);
-    Gather gather(x, w, p, 0, tiles);
-    main_loop<Copies>(memory, gather, tiles, sums);
+    // This block's part of gemm_k; parts differ by one tile at most.
+    const unsigned tiles = ceil_div(p.gemm_k, BK), splits = gridDim.z;
+    const int begin = tiles * blockIdx.z / splits, end = tiles * (blockIdx.z + 1) / splits;
+    Gather gather(x, w, p, begin, end);
+    main_loop<Copies>(memory, gather, end - begin, sums);
+    if (splits > 1 && !combine(sums, workspace)) return;
     store(memory, sums, y, epilogue, p);
 }
 
@@ -198,6 +203,6 @@ __device__ void conv2d(const Element* x, const Element* w, Element* y, const Epi
 #define ENTRY                                                                                                                \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                                    \
         TILED(FORM, BM, BN, BK)(const Element* x, const Element* w, const float* bias, const Element* residual, Element* y,  \
-                                Conv2dParams p, int relu) {                                                                  \
-        conv2d<Copies>(x, w, y, Epilogue{{bias}, residual, relu != 0}, p);                                                   \
+                                Conv2dParams p, int relu, float4* partials, unsigned* counters) {                            \
+        conv2d<Copies>(x, w, y, Epilogue{{bias}, residual, relu != 0}, Workspace{partials, counters}, p);                    \
     }

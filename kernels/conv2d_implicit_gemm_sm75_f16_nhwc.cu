@@ -3,7 +3,8 @@
 //   x f16 NHWC   w f16 KRSC   bias f32 [K]   residual, y f16 NPQK    pointers 16-byte aligned, K % 8 == 0
 //   epi: + bias[k] and + residual[n,p,q,k], each unless it is null, then ReLU if asked for
 //   C % BK == 0 and R*S <= 32 (conv2d_implicit_gemm_sm75_f16_nhwc), or C % 8 == 0 (conv2d_implicit_gemm_sm75_c8_f16_nhwc)
-//   grid (ceil(gemm_m/BM), ceil(gemm_n/BN), 1)   block (THREADS, 1, 1)
+//   grid (ceil(gemm_m/BM), ceil(gemm_n/BN), splits)   block (THREADS, 1, 1); with splits > 1 a workspace of
+//   4*splits*BM*BN bytes a tile for partial sums, and a counter a tile: see conv2d_implicit_gemm_split.cuh
 //   smem 2*(BM+BN)*BK*2 bytes: 128x128x32 = 32 KiB; the next tile waits in registers
 //   f32 accumulation, in the forms called f16_sums f16 within a tile's depth; taps outside the image are zero; residue rows and columns are masked, never read past the end
 //   sm_75: ldmatrix, mma.m16n8k8

@@ -101,7 +101,18 @@ fn a_picture_at_fault_fails_alone() {
         Ok::<_, Fault>(Picture::from_rgb("x", RgbImage::new(w, h)))
     };
     let request = Request::top(1);
-    engine.pipeline(&request).run(0..9, read, |_, explained| explained.is_ok(), |ok| Continue(good.push(ok))).unwrap();
+    engine
+        .pipeline(&request)
+        .run(
+            0..9,
+            read,
+            |_, explained| explained.is_ok(),
+            |ok| {
+                good.push(ok);
+                Continue(())
+            },
+        )
+        .unwrap();
     assert_eq!(good, [true, true, true, true, true, false, true, true, true]);
 }
 
@@ -117,7 +128,7 @@ fn inputs_wait_for_their_turn() {
     let read = |index: &usize, _: &mut dyn FnMut(u64)| Err(Fault(format!("no {index}")));
     let each = |index: usize| {
         assert_eq!(index, done.fetch_add(1, SeqCst));
-        if index % 10_000 == 0 {
+        if index.is_multiple_of(10_000) {
             std::thread::sleep(Duration::from_millis(20)); // the others run ahead as far as they may
         }
         most = most.max(taken.load(SeqCst) - done.load(SeqCst));

@@ -145,15 +145,18 @@ impl Arena {
         unsafe { result::free_sync(self.address) }.unwrap();
     }
 
-    /// Fills a part with bytes of ones, which are no number: what a kernel forgets to write shows.
+    /// Fills a part with one byte: 0xff makes no number, so that what a kernel forgets to write shows.
     ///
     /// # Errors
     /// If the driver refuses.
-    pub(super) fn fill(&mut self, region: Region) -> Result<(), CudaError> {
+    pub(super) fn fill(&mut self, region: Region, byte: u8) -> Result<(), CudaError> {
+        if region.bytes == 0 {
+            return Ok(());
+        }
         let address = self.address + region.offset as u64;
         // SAFETY: the region is inside the allocation, and the stream is the one that all its users are on.
         #[allow(unsafe_code)]
-        unsafe { result::memset_d8_async(address, 0xff, region.bytes, self.stream.cu_stream()) }?;
+        unsafe { result::memset_d8_async(address, byte, region.bytes, self.stream.cu_stream()) }?;
         Ok(())
     }
 

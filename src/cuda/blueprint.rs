@@ -5,7 +5,7 @@ use half::f16;
 use super::arena::{Layout, Region};
 use super::operators::Operators;
 use super::real::{Convolutions, Real};
-use super::{CamShape, CudaError, Linear, LinearShape, Norm, TopkShape};
+use super::{CamShape, CudaError, Linear, LinearShape, Norm, TopkShape, WorkspaceSize};
 use crate::cam::{Enlarge, Levels, Selection};
 use crate::network::{Conv2dShape, Layer, LayerShape, Network, Op, PlannedStep, Slots, Value};
 
@@ -81,6 +81,9 @@ pub(super) struct Blueprint {
     pub cam: Option<CamShape>,
     /// Whether the linear layer takes the mean over the feature map.
     pub pools: bool,
+    /// For convolutions in several parts, one after the other. The counters are zero between launches.
+    pub partials: Region,
+    pub counters: Region,
     /// `[N, maps]`, where the device chooses; the probabilities only where it computes no maps.
     pub index: Region,
     pub probability: Region,
@@ -108,6 +111,7 @@ impl Blueprint {
         let shapes = network.shapes(n, h, w)?;
         let convs = convolutions::<T>(network, &shapes, key)?;
         let mut plan = Steps { steps: Vec::new(), names: Vec::new() };
+        let mut workspace = WorkspaceSize::default();
         let mut pooled: Option<[usize; 4]> = None; // what the linear layer takes the mean of
         for (index, layer) in network.layers().iter().enumerate() {
             let input = match layer.input {
@@ -115,7 +119,11 @@ impl Blueprint {
                 Value::Layer(from) => shapes[from].output,
             };
             let kernel = match (&layer.op, &convs[index]) {
-                (_, Some(conv)) => operators.convolutions.choose(conv)?,
+                (_, Some(conv)) => {
+                    let (kernel, needed) = operators.convolutions.choose(conv)?;
+                    workspace = workspace.max(needed);
+                    kernel
+                }
                 (Op::MaxPool2d(window), _) => {
                     operators.max_pool.can_run(input, *window)?;
                     format!("maxpool2d_{}_nhwc", T::NAME)
@@ -177,6 +185,7 @@ impl Blueprint {
         let class_region = layout.place::<i32>(given);
         let probability = layout.place::<f32>(if cam.is_none() { ranked } else { 0 });
         let pixels = cam.map_or(0, |cam| cam.pixels());
+        let (partials, counters) = (layout.place::<f32>(workspace.partials), layout.place::<u32>(workspace.counters));
         let range = layout.place::<f32>(if cam.is_some() { n * count * 2 } else { 0 });
         layers[last] = layout.place::<f32>(n * classes);
         let index = layout.place::<i32>(ranked);
@@ -200,6 +209,8 @@ impl Blueprint {
             classes: class_region,
             cam,
             pools: pooled.is_some(),
+            partials,
+            counters,
             index,
             probability,
             raw,

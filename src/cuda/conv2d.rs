@@ -95,6 +95,31 @@ pub struct Conv2dArgs<'a, T> {
     pub y: SpanMut<'a, T>,
 }
 
+/// Memory for blocks that share the depth of a tile, enough for every convolution that is to run with it.
+#[derive(Debug)]
+pub struct Workspace<'a> {
+    /// Sums of parts, 16-byte aligned.
+    pub partials: SpanMut<'a, f32>,
+    /// Zero before a launch, and after it.
+    pub counters: SpanMut<'a, u32>,
+}
+
+/// Elements of a [`Workspace`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkspaceSize {
+    /// Of `partials`.
+    pub partials: usize,
+    /// Of `counters`.
+    pub counters: usize,
+}
+
+impl WorkspaceSize {
+    /// Enough for either.
+    pub(super) fn max(self, other: Self) -> Self {
+        Self { partials: self.partials.max(other.partials), counters: self.counters.max(other.counters) }
+    }
+}
+
 /// The entries of one compilation unit.
 #[derive(Debug)]
 pub(super) struct Entries([CudaFunction; 4]);

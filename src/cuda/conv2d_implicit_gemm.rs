@@ -3,8 +3,9 @@
 use cudarc::driver::{CudaFunction, CudaStream, LaunchConfig, PushKernelArg};
 
 use super::conv2d::{Conv2dParams, GRID_Y, Operands, grid};
+use super::span;
 use super::variants::{Arithmetic, IMPLICIT_GEMM, ImplicitGemm};
-use super::{Conv2dArgs, CudaError, Element, Modules, Unsupported};
+use super::{Conv2dArgs, CudaError, Element, Modules, Unsupported, Workspace, WorkspaceSize};
 use crate::network::Conv2dShape;
 
 /// 2-D convolution in f16 or bf16 on tensor cores; `C` and `K` are multiples of 8 (images get zero channels up to 8).
@@ -48,10 +49,11 @@ impl Conv2dImplicitGemm {
     }
 
     /// Grid, block, shared memory: the only place they are computed.
-    fn config(&self, shape: &Conv2dShape) -> LaunchConfig {
+    fn config(&self, shape: &Conv2dShape, splits: u32) -> LaunchConfig {
         let tile = &self.variant.tile;
+        let (x, y, _) = grid(shape, tile.bm, tile.bn);
         LaunchConfig {
-            grid_dim: grid(shape, tile.bm, tile.bn),
+            grid_dim: (x, y, splits),
             block_dim: (tile.threads(), 1, 1),
             shared_mem_bytes: self.variant.shared_bytes(),
         }
@@ -62,22 +64,78 @@ impl Conv2dImplicitGemm {
     /// # Errors
     /// [`CudaError`] if the elements, the shape, a length or an address do not fit, or the driver refuses the launch.
     pub fn launch<T: Element>(&self, stream: &CudaStream, args: Conv2dArgs<'_, T>) -> Result<(), CudaError> {
+        self.enqueue(stream, args, 1, None)
+    }
+
+    /// What [`launch_split`](Self::launch_split) needs for `splits` parts.
+    pub fn workspace(&self, shape: &Conv2dShape, splits: u32) -> WorkspaceSize {
+        workspace_size(self.variant, shape, splits)
+    }
+
+    /// As [`launch`](Self::launch), with `splits` blocks for each tile of outputs, which share its depth. Their sums are added in the
+    /// order of the parts: results are the same bit for bit, whichever block is last.
+    ///
+    /// # Errors
+    /// As [`launch`](Self::launch); [`CudaError::Length`] if the workspace is too small.
+    pub fn launch_split<T: Element>(
+        &self,
+        stream: &CudaStream,
+        args: Conv2dArgs<'_, T>,
+        splits: u32,
+        workspace: &mut Workspace<'_>,
+    ) -> Result<(), CudaError> {
+        self.enqueue(stream, args, splits, Some(workspace))
+    }
+
+    fn enqueue<T: Element>(
+        &self,
+        stream: &CudaStream,
+        args: Conv2dArgs<'_, T>,
+        splits: u32,
+        workspace: Option<&mut Workspace<'_>>,
+    ) -> Result<(), CudaError> {
         self.can_run(args.shape)?;
-        let (kernel, config) = (self.variant.form(), self.config(args.shape));
+        let (kernel, config) = (self.variant.form(), self.config(args.shape, splits));
         if T::NAME != self.variant.arithmetic.element() {
             return Err(Unsupported { kernel, reason: format!("it was given elements of {}", T::NAME) }.into());
+        }
+        if !(1..=GRID_Y as u32).contains(&splits) {
+            return Err(Unsupported { kernel, reason: format!("{splits} parts, expected 1 to {GRID_Y}") }.into());
+        }
+        let (mut partials, mut counters) = (0, 0);
+        if splits > 1
+            && let Some(workspace) = workspace
+        {
+            let needed = self.workspace(args.shape, splits);
+            let enough = |span: usize, needed: usize| span.min(needed); // a workspace serves smaller problems, too
+            let found = (workspace.partials.address(), enough(workspace.partials.len(), needed.partials));
+            span::check(kernel, "partials", found, needed.partials, 16)?;
+            let found = (workspace.counters.address(), enough(workspace.counters.len(), needed.counters));
+            span::check(kernel, "counters", found, needed.counters, 4)?;
+            (partials, counters) = (workspace.partials.address(), workspace.counters.address());
         }
         let Operands { x, w, bias, residual, y, params, relu } = Operands::check(kernel, &args, 16)?;
         let (bias, residual, relu) = (bias.unwrap_or(0), residual.unwrap_or(0), i32::from(relu));
         let mut call = stream.launch_builder(&self.entry);
         call.arg(&x).arg(&w).arg(&bias).arg(&residual).arg(&y).arg(&params).arg(&relu);
+        call.arg(&partials).arg(&counters);
         // SAFETY: order and types are those of the entry in kernels/conv2d_implicit_gemm.cuh, where an absent bias or residual is
-        // null. Lengths were checked above against the shape that the kernel counts by, addresses for the alignment that it asks
-        // for; it writes only `y`, which is borrowed mutably.
+        // null, and the workspace unless there are several parts. Lengths were checked above against the shape that the kernel
+        // counts by, addresses for the alignment that it asks for; it writes only `y` and the workspace, borrowed mutably.
         #[allow(unsafe_code)]
         unsafe { call.launch(config) }.map_err(|source| CudaError::Launch { kernel, source })?;
         Ok(())
     }
+}
+
+/// What `splits` parts of each tile need.
+pub(super) fn workspace_size(variant: &ImplicitGemm, shape: &Conv2dShape, splits: u32) -> WorkspaceSize {
+    if splits == 1 {
+        return WorkspaceSize::default();
+    }
+    let (x, y, _) = grid(shape, variant.tile.bm, variant.tile.bn);
+    let tiles = x as usize * y as usize;
+    WorkspaceSize { partials: tiles * splits as usize * (variant.tile.bm * variant.tile.bn) as usize, counters: tiles }
 }
 
 /// Why `variant` cannot run `shape`, or `Ok`.

@@ -36,7 +36,7 @@ pub mod variants;
 
 pub use batch_norm::{BatchNorm, BatchNormArgs};
 pub use cam_upsample::{CamClasses, CamOutput, CamShape, CamUpsample, CamUpsampleArgs};
-pub use conv2d::{Conv2dArgs, Epilogue};
+pub use conv2d::{Conv2dArgs, Epilogue, Workspace, WorkspaceSize};
 pub use conv2d_direct::Conv2dDirect;
 pub use conv2d_implicit_gemm::Conv2dImplicitGemm;
 pub use error::{CudaError, Unsupported};

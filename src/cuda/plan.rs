@@ -12,7 +12,7 @@ use super::parameters::{NormSpans, Parameters};
 use super::real::{Convolutions, Real};
 use super::{
     BatchNormArgs, CamClasses, CamOutput, CamUpsampleArgs, Conv2dArgs, CudaError, Epilogue, GlobalAvgPoolArgs, LinearArgs,
-    LinearInput, LinearShape, MaxPool2dArgs, SoftmaxTopkArgs, Span, TopkShape,
+    LinearInput, LinearShape, MaxPool2dArgs, SoftmaxTopkArgs, Span, TopkShape, Workspace,
 };
 use crate::cam::{Levels, Normalisation};
 use crate::network::{Layer, Network, Op, Value};
@@ -59,7 +59,8 @@ impl Plan {
     /// [`CudaError::OutOfMemory`], or what else the driver says.
     pub(super) fn new(blueprint: Blueprint, stream: &Arc<CudaStream>) -> Result<Self, CudaError> {
         let mut arena = Arena::new(stream, &blueprint.layout, "a batch's activations")?;
-        arena.fill(blueprint.results)?;
+        arena.fill(blueprint.results, 0xff)?;
+        arena.fill(blueprint.counters, 0)?;
         let context = stream.context();
         // SAFETY: the image's and classes' buffers are written before they are copied from, the results' copied to before they
         // are read; all are plain numbers, valid for any bits.
@@ -314,7 +315,9 @@ impl Plan {
                     (NormSpans::Folded { bias }, None, false) => Epilogue::Bias { bias },
                 };
                 let (x, y) = (self.value(layer.input), self.arena.span_mut(region));
-                operators.convolutions.launch(stream, Conv2dArgs { shape, x, w: parameters.filter, epilogue, y })
+                let (partials, counters) = (self.blueprint.partials, self.blueprint.counters);
+                let workspace = Workspace { partials: self.arena.span_mut(partials), counters: self.arena.span_mut(counters) };
+                operators.convolutions.launch(stream, Conv2dArgs { shape, x, w: parameters.filter, epilogue, y }, workspace)
             }
             (Op::MaxPool2d(window), ..) => {
                 let (x, y) = (self.value(layer.input), self.arena.span_mut(region));

@@ -7,7 +7,7 @@ use half::{bf16, f16};
 
 use super::tile_choice::{self, DeviceLimits};
 use super::variants::Arithmetic;
-use super::{Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, CudaError, Element, Modules, Unsupported};
+use super::{Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, CudaError, Element, Modules, Unsupported, Workspace, WorkspaceSize};
 use crate::network::Conv2dShape;
 use crate::tensor::Precision;
 
@@ -38,11 +38,11 @@ pub(super) trait Convolutions<T>: Sized + Send + Sync {
     /// Loads the kernels of a precision that stores `T`.
     fn new(modules: &Modules, precision: Precision) -> Result<Self, CudaError>;
 
-    /// Name of the kernel that runs `shape`, or why none does.
-    fn choose(&self, shape: &Conv2dShape) -> Result<String, Unsupported>;
+    /// Name of the kernel that runs `shape`, and the workspace that it needs, or why none does.
+    fn choose(&self, shape: &Conv2dShape) -> Result<(String, WorkspaceSize), Unsupported>;
 
-    /// Enqueues the convolution.
-    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, T>) -> Result<(), CudaError>;
+    /// Enqueues the convolution. The workspace has at least the size that `choose` told.
+    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, T>, workspace: Workspace<'_>) -> Result<(), CudaError>;
 }
 
 impl Real for f32 {
@@ -68,11 +68,11 @@ impl Convolutions<f32> for Conv2dDirect {
         Self::new(modules)
     }
 
-    fn choose(&self, shape: &Conv2dShape) -> Result<String, Unsupported> {
-        self.can_run(shape).map(|()| self.name(shape))
+    fn choose(&self, shape: &Conv2dShape) -> Result<(String, WorkspaceSize), Unsupported> {
+        self.can_run(shape).map(|()| (self.name(shape), WorkspaceSize::default()))
     }
 
-    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, f32>) -> Result<(), CudaError> {
+    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, f32>, _: Workspace<'_>) -> Result<(), CudaError> {
         self.launch(stream, args)
     }
 }
@@ -125,10 +125,12 @@ pub(super) struct ImplicitGemms {
 }
 
 impl ImplicitGemms {
-    fn pick(&self, shape: &Conv2dShape) -> Result<&Conv2dImplicitGemm, Unsupported> {
+    fn pick(&self, shape: &Conv2dShape) -> Result<(&Conv2dImplicitGemm, u32), Unsupported> {
         let choice = tile_choice::choose(shape, &self.device, self.arithmetic)?;
         let kernel = self.kernels.iter().find(|kernel| kernel.variant() == choice.variant);
-        kernel.ok_or_else(|| Unsupported { kernel: choice.variant.form(), reason: "it was not loaded".to_owned() })
+        let kernel =
+            kernel.ok_or_else(|| Unsupported { kernel: choice.variant.form(), reason: "it was not loaded".to_owned() })?;
+        Ok((kernel, choice.splits))
     }
 }
 
@@ -145,11 +147,14 @@ impl<T: Element> Convolutions<T> for ImplicitGemms {
         Ok(Self { kernels, device, arithmetic })
     }
 
-    fn choose(&self, shape: &Conv2dShape) -> Result<String, Unsupported> {
-        self.pick(shape).map(Conv2dImplicitGemm::name)
+    fn choose(&self, shape: &Conv2dShape) -> Result<(String, WorkspaceSize), Unsupported> {
+        let (kernel, splits) = self.pick(shape)?;
+        let name = if splits == 1 { kernel.name() } else { format!("{} in {splits} parts", kernel.name()) };
+        Ok((name, kernel.workspace(shape, splits)))
     }
 
-    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, T>) -> Result<(), CudaError> {
-        self.pick(args.shape)?.launch(stream, args)
+    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, T>, mut workspace: Workspace<'_>) -> Result<(), CudaError> {
+        let (kernel, splits) = self.pick(args.shape)?;
+        kernel.launch_split(stream, args, splits, &mut workspace)
     }
 }

@@ -13,16 +13,16 @@
 
 mod decode;
 mod error;
-mod input;
 mod picture;
+mod prepared;
 mod recipe;
 pub(crate) mod resize;
 mod sniff;
 mod transform;
 
 pub use error::InputError;
-pub use input::Input;
 pub use picture::Picture;
+pub use prepared::Input;
 pub use recipe::{CropPlan, MAX_CROP, MAX_INPUT_PIXELS, MAX_RESIZE, Recipe};
 pub use resize::{Interpolation, resize};
 pub use transform::CropTransform;

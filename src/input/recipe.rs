@@ -5,7 +5,7 @@ use std::ops::Range;
 use image::RgbImage;
 use serde::Serialize;
 
-use super::input::{Input, Photograph};
+use super::prepared::{Input, Photograph};
 use super::{CropTransform, InputError, Interpolation, Picture, resize::resize_window};
 
 /// Largest short side that a recipe may ask for.

@@ -26,7 +26,7 @@ fn vector_add_with_a_residue() {
     let b: Vec<f32> = (0..n).map(|i| 0.5 * i as f32 - 7.0).collect();
     let out = host.empty(4 * n);
     let args = [Arg::U64(host.f32s(&a)), Arg::U64(host.f32s(&b)), Arg::U64(out), Arg::U32(n as u32)];
-    let outcome = host.launch_clean("vector_add", [4, 1, 1], [256, 1, 1], 0, &args);
+    let outcome = host.outcome_clean("vector_add", [4, 1, 1], [256, 1, 1], 0, &args);
     let want: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
     assert_eq!(host.read_f32s(out, n), want);
     assert_eq!(outcome.counters.unique_written_bytes, 4 * n as u64);
@@ -96,7 +96,7 @@ fn gemm_on_matrix_units() {
                 Arg::U32(n as u32),
                 Arg::U32(k as u32),
             ];
-            let outcome = host.launch_clean("gemm_f16", [1, 2, 1], [128, 1, 1], 0, &args);
+            let outcome = host.outcome_clean("gemm_f16", [1, 2, 1], [128, 1, 1], 0, &args);
             let got = host.read_f32s(out, m * n);
             for i in 0..m {
                 for j in 0..n {
@@ -144,7 +144,7 @@ fn lanes_part_and_meet() {
     let x: Vec<u32> = (0..n).map(|_| random.integer(40) as u32).collect();
     let out = host.empty(4 * n);
     let outcome =
-        host.launch_clean("diverge", [3, 1, 1], [128, 1, 1], 0, &[Arg::U64(host.u32s(&x)), Arg::U64(out), Arg::U32(n as u32)]);
+        host.outcome_clean("diverge", [3, 1, 1], [128, 1, 1], 0, &[Arg::U64(host.u32s(&x)), Arg::U64(out), Arg::U32(n as u32)]);
     let want: Vec<u32> = x.iter().map(|&v| diverge(v as i32) as u32).collect();
     assert_eq!(host.read_u32s(out, n), want);
     assert!(outcome.counters.divergent_branches > 0 && outcome.counters.lane_efficiency() < 1.0);

@@ -20,7 +20,7 @@ pub(super) fn first_component(evidence: &Evidence<'_>, weights: &[f64], row: &[f
     if largest == 0.0 || !largest.is_finite() {
         return vec![if largest == 0.0 { 0.0 } else { f32::NAN }; cells];
     }
-    matrix = matrix * faer::Scale(largest.recip());
+    matrix *= faer::Scale(largest.recip());
     let side = cells.min(channels);
     let mut gram = Mat::zeros(side, side);
     let (left, right) =

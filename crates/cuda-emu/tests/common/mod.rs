@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod exact;
 pub mod form;
+pub mod hardware;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use cuda_emu::exec::{Launch, Options, Outcome, run};
 use cuda_emu::memory::{AllocKind, AllocLabel, Memory};
 use cuda_emu::profile::Profile;
 use cuda_emu::ptx::{Kernel, Module};
+use hardware::Hardware;
 
 /// A kernel's argument.
 pub enum Arg {
@@ -27,13 +30,37 @@ pub struct Host {
     pub options: Options,
     globals: HashMap<String, u64>,
     count: std::cell::Cell<u64>,
+    /// Where kernels run if not here.
+    hardware: Option<Hardware>,
+}
+
+impl Arg {
+    /// Bytes and their alignment.
+    fn bytes(&self) -> (Vec<u8>, usize) {
+        match self {
+            Arg::U32(v) => (v.to_le_bytes().to_vec(), 4),
+            Arg::U64(v) => (v.to_le_bytes().to_vec(), 8),
+            Arg::F32(v) => (v.to_le_bytes().to_vec(), 4),
+            Arg::Bytes(bytes, align) => (bytes.clone(), *align),
+        }
+    }
+}
+
+/// Whether to leave a test out, and says so: it is about what only the software device tells.
+pub fn needs_software(test: &str) -> bool {
+    let left_out = hardware::is_chosen();
+    if left_out {
+        eprintln!("{test}: left out on a GPU: it looks at what the software device finds");
+    }
+    left_out
 }
 
 impl Host {
     pub fn new(ptx: &str) -> Host {
         let module = Module::parse(ptx).unwrap_or_else(|error| panic!("{error}"));
-        let mut host =
-            Host { memory: Memory::new(1 << 30), module, options: Options::default(), globals: HashMap::new(), count: 0.into() };
+        let hardware = hardware::is_chosen().then(|| Hardware::load(ptx));
+        let (memory, globals) = (Memory::new(1 << 30), HashMap::new());
+        let mut host = Host { memory, module, options: Options::default(), globals, count: 0.into(), hardware };
         for variable in host.module.globals() {
             let zeros = vec![0; variable.bytes as usize];
             let init = if variable.init.is_empty() { &zeros } else { &variable.init };
@@ -45,13 +72,19 @@ impl Host {
 
     /// Memory that nothing has written.
     pub fn empty(&self, bytes: usize) -> u64 {
+        if let Some(hardware) = &self.hardware {
+            return hardware.alloc(bytes);
+        }
         self.count.set(self.count.get() + 1);
         self.memory.alloc(bytes as u64, AllocLabel { sequence: self.count.get(), kind: AllocKind::Device }).unwrap()
     }
 
     pub fn bytes(&self, data: &[u8]) -> u64 {
         let address = self.empty(data.len());
-        self.memory.write(address, data).unwrap();
+        match &self.hardware {
+            Some(hardware) => hardware.write(address, data),
+            None => self.memory.write(address, data).unwrap(),
+        }
         address
     }
 
@@ -71,9 +104,16 @@ impl Host {
         self.bytes(&data.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>())
     }
 
+    fn read(&self, address: u64, bytes: &mut [u8]) {
+        match &self.hardware {
+            Some(hardware) => hardware.read(address, bytes),
+            None => self.memory.read(address, bytes).unwrap(),
+        }
+    }
+
     pub fn read_u32s(&self, address: u64, count: usize) -> Vec<u32> {
         let mut bytes = vec![0; 4 * count];
-        self.memory.read(address, &mut bytes).unwrap();
+        self.read(address, &mut bytes);
         bytes.chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect()
     }
 
@@ -83,7 +123,7 @@ impl Host {
 
     pub fn read_u64s(&self, address: u64, count: usize) -> Vec<u64> {
         let mut bytes = vec![0; 8 * count];
-        self.memory.read(address, &mut bytes).unwrap();
+        self.read(address, &mut bytes);
         bytes.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().unwrap())).collect()
     }
 
@@ -92,14 +132,9 @@ impl Host {
     }
 
     pub fn launch(&self, name: &str, grid: [u32; 3], block: [u32; 3], dynamic_shared: u32, args: &[Arg]) -> Outcome {
+        assert!(self.hardware.is_none(), "{name}: what a launch comes to is only told by the software device");
         let mut params = Vec::new();
-        for arg in args {
-            let (bytes, align) = match arg {
-                Arg::U32(v) => (v.to_le_bytes().to_vec(), 4),
-                Arg::U64(v) => (v.to_le_bytes().to_vec(), 8),
-                Arg::F32(v) => (v.to_le_bytes().to_vec(), 4),
-                Arg::Bytes(bytes, align) => (bytes.clone(), *align),
-            };
+        for (bytes, align) in args.iter().map(Arg::bytes) {
             params.resize(params.len().next_multiple_of(align), 0);
             params.extend(bytes);
         }
@@ -117,8 +152,17 @@ impl Host {
         run(&launch, &self.memory)
     }
 
-    /// Launches and demands that nothing is found.
-    pub fn launch_clean(&self, name: &str, grid: [u32; 3], block: [u32; 3], dynamic_shared: u32, args: &[Arg]) -> Outcome {
+    /// Launches, on whichever device the tests run, and demands that nothing goes wrong.
+    pub fn launch_clean(&self, name: &str, grid: [u32; 3], block: [u32; 3], dynamic_shared: u32, args: &[Arg]) {
+        if let Some(hardware) = &self.hardware {
+            let mut args: Vec<Vec<u8>> = args.iter().map(|arg| arg.bytes().0).collect();
+            return hardware.launch(name, grid, block, dynamic_shared, &mut args);
+        }
+        self.outcome_clean(name, grid, block, dynamic_shared, args);
+    }
+
+    /// As [`Host::launch`], and demands that nothing is found.
+    pub fn outcome_clean(&self, name: &str, grid: [u32; 3], block: [u32; 3], dynamic_shared: u32, args: &[Arg]) -> Outcome {
         let outcome = self.launch(name, grid, block, dynamic_shared, args);
         assert!(
             outcome.findings.is_empty() && outcome.fault.is_none(),

@@ -155,8 +155,7 @@ fn cycles(shape: &Conv2dShape, device: &DeviceLimits, choice: Choice) -> u64 {
     let (waves, depth, step) = waves_of_steps(shape, device, choice, rates.fma);
     let (splits, Tile { bm, bn, .. }) = (u64::from(choice.splits), choice.variant.tile);
     // A part is written once, and all are read by the last block.
-    let adding =
-        if splits == 1 { 0 } else { HANDING_OVER + ((splits + 1) * u64::from(bm * bn) * 4).div_ceil(rates.l2) };
+    let adding = if splits == 1 { 0 } else { HANDING_OVER + ((splits + 1) * u64::from(bm * bn) * 4).div_ceil(rates.l2) };
     waves.saturating_mul(depth.saturating_mul(step).saturating_add(START_AND_END)).saturating_add(adding)
 }
 

@@ -94,6 +94,12 @@ __device__ inline void cp_async_16(unsigned to, const void* from, bool valid) {
                  : "memory");
 }
 
+// The same for the first `bytes` of 16, at most all of them; the others become zero.
+__device__ inline void cp_async_16_first(unsigned to, const void* from, int bytes) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)), "r"(bytes)
+                 : "memory");
+}
+
 // Closes the group of copies that this thread started since the last call; groups may be empty.
 __device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 

@@ -371,11 +371,21 @@ fn plans_name_kernels_and_memory() {
     let model = model(&golden);
     let plan = cuda(&model, Precision::F16).plan([2, 97, 161], 3).unwrap();
     let kernel = |layer: &str| plan.steps.iter().find(|step| step.layer == layer).map(|step| step.kernel.as_str());
-    assert!(kernel("conv1").unwrap().starts_with("conv2d_implicit_gemm"), "{plan:?}");
-    assert_eq!(kernel("maxpool"), Some("maxpool2d_f16_nhwc"));
+    assert_eq!(kernel("conv1, maxpool"), Some("stem_f16_nhwc"));
+    assert!(kernel("layer1.0.conv1").unwrap().starts_with("conv2d_implicit_gemm"), "{plan:?}");
     assert_eq!(kernel("cam"), Some("cam_upsample_f16_f32"));
     assert_eq!(kernel("avgpool, fc"), Some("linear_f16"));
-    assert_eq!(plan.steps.len(), model.network().layers().len(), "one step for the mean and the classifier, one for the maps");
+    assert_eq!(
+        plan.steps.len(),
+        model.network().layers().len() - 1,
+        "the stem is one step, the mean and the classifier another, the maps a third"
+    );
+    software::device(&[]);
+    let unfolded = Options { precision: Some(Precision::F16), norm: Norm::Unfolded, serial: false };
+    let unfolded = Cuda::new(&model, 0, unfolded).unwrap().plan([2, 97, 161], 3).unwrap();
+    let stem: Vec<_> = unfolded.steps[..3].iter().map(|step| step.layer.as_str()).collect();
+    assert_eq!(stem, ["conv1", "bn1", "maxpool"], "what cannot be joined runs by itself, and the plan says so");
+    assert!(unfolded.activations > plan.activations, "the stem's kernel keeps what is between its layers to itself");
     let single = cuda(&model, Precision::F32).plan([2, 97, 161], 3).unwrap();
     assert!(single.steps.iter().any(|step| step.kernel.starts_with("conv2d_direct_f32_nhwc")));
     assert!(single.parameters > plan.parameters && single.activations > plan.activations);

@@ -33,7 +33,8 @@ fn turing_agrees_with_the_cpu() {
     for (n, h, w, on_device) in [(2, 97, 161, true), (1, 1, 540_000, false)] {
         let images = Nhwc::new([n, h, w, 3], seeded::network_input(n, h, w, 3));
         let plan = cuda.plan([n, h, w], 2).unwrap();
-        assert!(plan.steps[0].kernel.starts_with("conv2d_implicit_gemm_sm75"), "{plan:?}");
+        assert_eq!(plan.steps[0].kernel, "stem_f16_nhwc", "{plan:?}");
+        assert!(plan.steps[1].kernel.starts_with("conv2d_implicit_gemm_sm75"), "{plan:?}");
         assert_eq!(plan.steps.iter().any(|step| step.layer == "cam"), on_device, "{plan:?}");
         let want = cpu.forward(&images).unwrap();
         let classes = [3, 0];

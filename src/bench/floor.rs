@@ -60,6 +60,16 @@ pub fn total(costs: &[LayerCost], limits: Limits) -> f64 {
     costs.iter().map(|cost| cost.floor(limits).seconds).sum()
 }
 
+/// Cost of a step: of its layer, or of all whose names `, ` joins. `None` for a step that is no layer.
+pub fn of_step(costs: &[LayerCost], step: &str) -> Option<LayerCost> {
+    let mut parts = step.split(", ").map(|layer| costs.iter().find(|cost| cost.layer == layer));
+    let first = LayerCost { layer: step.to_owned(), flops: 0, bytes: 0 };
+    parts.try_fold(first, |sum, part| {
+        let part = part?;
+        Some(LayerCost { flops: sum.flops + part.flops, bytes: sum.bytes + part.bytes, ..sum })
+    })
+}
+
 /// Costs of `network`'s layers with outputs `shapes`, elements taking `element` bytes. The max pool counts as part of the
 /// convolution before it, because it can be: that convolution writes the pooled tensor.
 pub fn costs(network: &Network, shapes: &[LayerShape], element: usize) -> Vec<LayerCost> {
@@ -102,6 +112,10 @@ mod tests {
         let cost = LayerCost { layer: "x".to_owned(), flops: 100, bytes: 10 };
         assert_eq!(cost.floor(Limits { flops: 10.0, bytes: 10.0 }), Floor { seconds: 10.0, bound: Bound::Compute });
         assert_eq!(cost.floor(Limits { flops: 1000.0, bytes: 10.0 }), Floor { seconds: 1.0, bound: Bound::Memory });
-        assert_eq!(total(&[cost.clone(), cost], Limits { flops: 10.0, bytes: 10.0 }), 20.0);
+        assert_eq!(total(&[cost.clone(), cost.clone()], Limits { flops: 10.0, bytes: 10.0 }), 20.0);
+        let costs = [cost, LayerCost { layer: "y".to_owned(), flops: 1, bytes: 2 }];
+        assert_eq!(of_step(&costs, "x, y"), Some(LayerCost { layer: "x, y".to_owned(), flops: 101, bytes: 12 }));
+        assert_eq!(of_step(&costs, "y").as_ref(), Some(&costs[1]));
+        assert_eq!(of_step(&costs, "cam"), None);
     }
 }

@@ -210,8 +210,9 @@ fn print(machine: &Machine, all: &[Measured]) -> anyhow::Result<()> {
     for measured in all.iter().filter(|measured| !measured.timings.steps.is_empty()) {
         let rows = measured.timings.steps.iter().filter_map(|step| {
             let median = Spread::of(&step.seconds)?.median;
-            let cost = measured.costs.iter().find(|cost| cost.layer == step.layer);
+            let cost = bench::of_step(&measured.costs, &step.layer);
             let rate = cost
+                .as_ref()
                 .filter(|cost| cost.flops > 0)
                 .map_or(String::new(), |cost| format!("{:.1}", cost.flops as f64 / median * 1e-9));
             let floor = cost.zip(machine.limits).map(|(cost, limits)| cost.floor(limits).seconds);
@@ -246,14 +247,14 @@ fn object(args: &BenchArgs, engine: &Engine, machine: &Machine, measured: &Measu
     let spread = Spread::of(if device.is_empty() { &whole } else { &device });
     let floor = machine.floor(measured).map(|seconds| seconds * 1e3 / batch);
     let layer = |step: &camshaft::engine::StepTimes| {
-        let cost = measured.costs.iter().find(|cost| cost.layer == step.layer);
-        let floor = cost.zip(machine.limits).map(|(cost, limits)| cost.floor(limits));
+        let cost = bench::of_step(&measured.costs, &step.layer);
+        let floor = cost.as_ref().zip(machine.limits).map(|(cost, limits)| cost.floor(limits));
         json!({
             "layer": step.layer,
             "kernel": step.kernel,
             "ms": Spread::of(&step.seconds.iter().map(|seconds| seconds * 1e3).collect::<Vec<_>>()),
-            "flops": cost.map(|cost| cost.flops),
-            "bytes": cost.map(|cost| cost.bytes),
+            "flops": cost.as_ref().map(|cost| cost.flops),
+            "bytes": cost.as_ref().map(|cost| cost.bytes),
             "floor_ms": floor.map(|floor| floor.seconds * 1e3),
             "bound": floor.map(|floor| floor.bound),
         })

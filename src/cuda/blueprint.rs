@@ -5,7 +5,8 @@ use half::f16;
 use super::arena::{Layout, Region};
 use super::operators::Operators;
 use super::real::{Convolutions, Real};
-use super::{CamShape, CudaError, Linear, LinearShape, Norm, TopkShape, WorkspaceSize};
+use super::stem::{STEM_CONV, STEM_POOL};
+use super::{CamShape, CudaError, Linear, LinearShape, Norm, Stem, StemShape, TopkShape, WorkspaceSize};
 use crate::cam::{Enlarge, Levels, Selection};
 use crate::network::{Conv2dShape, Layer, LayerShape, Network, Op, PlannedStep, Slots, Value};
 
@@ -18,6 +19,8 @@ pub(super) struct Key {
     pub maps: Maps,
     /// What else becomes of them.
     pub enlarge: Option<Enlarge>,
+    /// Whether a step may be more than one layer: not where every layer is to be seen.
+    pub joined: bool,
 }
 
 /// The shape of a [`Selection`].
@@ -53,6 +56,8 @@ impl Maps {
 /// One launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
+    /// The first two layers of the table.
+    Stem,
     /// A layer of the table; of a convolution everything that is not a step of its own.
     Layer(usize),
     /// The batch norm of an unfolded convolution, with the residual sum and the ReLU.
@@ -71,9 +76,13 @@ pub(super) struct Blueprint {
     /// By layer; the stem's with the image's padded channels.
     pub convs: Vec<Option<Conv2dShape>>,
     pub layout: Layout,
-    /// `[N, H, W, T::IMAGE_CHANNELS]`.
+    /// What [`Step::Stem`] runs, where there is one.
+    pub stem: Option<StemShape>,
+    /// `[N, H, W, image_channels]`.
     pub image: Region,
-    /// Outputs, by layer.
+    /// 3 for the stem's kernel, else `T::IMAGE_CHANNELS`.
+    pub image_channels: usize,
+    /// Outputs, by layer; of those inside a joined step empty.
     pub layers: Vec<Region>,
     /// `[maps]`, where they are given.
     pub classes: Region,
@@ -111,9 +120,14 @@ impl Blueprint {
         let shapes = network.shapes(n, h, w)?;
         let convs = convolutions::<T>(network, &shapes, key)?;
         let mut plan = Steps { steps: Vec::new(), names: Vec::new() };
+        let stem = stem(network, norm, operators, key);
+        if stem.is_some() {
+            plan.push(Step::Stem, "conv1, maxpool".to_owned(), Stem::name(false).to_owned());
+        }
+        let in_stem = if stem.is_some() { 2 } else { 0 };
         let mut workspace = WorkspaceSize::default();
         let mut pooled: Option<[usize; 4]> = None; // what the linear layer takes the mean of
-        for (index, layer) in network.layers().iter().enumerate() {
+        for (index, layer) in network.layers().iter().enumerate().skip(in_stem) {
             let input = match layer.input {
                 Value::Image => [n, h, w, T::IMAGE_CHANNELS],
                 Value::Layer(from) => shapes[from].output,
@@ -177,8 +191,10 @@ impl Blueprint {
         }
 
         let mut layout = Layout::default();
-        let image = layout.place::<T>(n * h * w * T::IMAGE_CHANNELS);
-        let (mut layers, last) = (slot_regions::<T>(network, slots, &shapes, &mut layout), shapes.len() - 1);
+        let image_channels = if stem.is_some() { 3 } else { T::IMAGE_CHANNELS };
+        let image = layout.place::<T>(n * h * w * image_channels);
+        let is_stored = |index: usize| stem.is_none() || index > 0;
+        let (mut layers, last) = (slot_regions::<T>(network, slots, &shapes, is_stored, &mut layout), shapes.len() - 1);
         let given = if let Maps::Classes(count) = key.maps { count } else { 0 };
         let ranked = if let Maps::Top(k) = key.maps { n * k } else { 0 };
         let cells = cam.map_or(0, |cam| cam.cells());
@@ -204,7 +220,9 @@ impl Blueprint {
             shapes,
             convs,
             layout,
+            stem,
             image,
+            image_channels,
             layers,
             classes: class_region,
             cam,
@@ -233,6 +251,20 @@ impl Steps {
     }
 }
 
+/// The first two layers as one problem, if their kernel can run them and nobody asks for what is between them.
+fn stem<T: Real>(network: &Network, norm: Norm, operators: &Operators<T>, key: Key) -> Option<StemShape> {
+    let ([n, h, w], kernel) = (key.image, operators.stem.as_ref()?);
+    let [Layer { op: Op::Conv2d { c: 3, k, window, relu: true, residual: None, .. }, input: Value::Image, .. }, pool, ..] =
+        network.layers()
+    else {
+        return None;
+    };
+    let shape = StemShape { n, h, w, k: *k };
+    let joins = key.joined && norm == Norm::Folded && *window == STEM_CONV;
+    let pools = pool.op == Op::MaxPool2d(STEM_POOL) && pool.input == Value::Layer(0);
+    (joins && pools && kernel.can_run(&shape).is_ok()).then_some(shape)
+}
+
 /// The convolutions' problems as their kernels see them.
 fn convolutions<T: Real>(network: &Network, shapes: &[LayerShape], key: Key) -> Result<Vec<Option<Conv2dShape>>, CudaError> {
     let [n, h, w] = key.image;
@@ -247,7 +279,13 @@ fn convolutions<T: Real>(network: &Network, shapes: &[LayerShape], key: Key) -> 
 
 /// Room for every layer's output: one part per slot, as large as the largest activation that it ever holds. The last layer's
 /// is empty: it is placed among the results.
-fn slot_regions<T: Real>(network: &Network, slots: &Slots, shapes: &[LayerShape], layout: &mut Layout) -> Vec<Region> {
+fn slot_regions<T: Real>(
+    network: &Network,
+    slots: &Slots,
+    shapes: &[LayerShape],
+    is_stored: impl Fn(usize) -> bool,
+    layout: &mut Layout,
+) -> Vec<Region> {
     let last = shapes.len() - 1;
     let bytes: Vec<usize> = network
         .layers()
@@ -256,7 +294,7 @@ fn slot_regions<T: Real>(network: &Network, slots: &Slots, shapes: &[LayerShape]
         .enumerate()
         .map(|(index, (layer, shape))| {
             let element = if layer.op == Op::GlobalAvgPool { size_of::<f32>() } else { size_of::<T>() };
-            if index == last { 0 } else { shape.output.iter().product::<usize>() * element }
+            if index == last || !is_stored(index) { 0 } else { shape.output.iter().product::<usize>() * element }
         })
         .collect();
     let mut largest = vec![0; slots.count()];

@@ -121,6 +121,7 @@ impl Cuda {
     }
 
     /// Runs normalised images in one pass and shows `visit` each layer with its output and the output's shape `[N, H, W, C]`.
+    /// Each layer is a step of its own then, also where [`Cuda::run`] joins several.
     ///
     /// # Errors
     /// As [`Cuda::run_into`].

@@ -44,7 +44,8 @@ impl<T: Real> Pipeline<T> {
         let mut plans = Vec::with_capacity(wanted.batches.len());
         for images in wanted.batches {
             let [n, h, w, _] = images.shape();
-            let mut plan = Plan::new(self.blueprint(Key { image: [n, h, w], maps, enlarge: wanted.enlarge })?, self.stream())?;
+            let mut plan =
+                Plan::new(self.blueprint(Key { image: [n, h, w], maps, enlarge: wanted.enlarge, joined: true })?, self.stream())?;
             plan.run(&body, images.data(), &[], false)?; // uploads the images and proves the steps
             plans.push(plan);
         }

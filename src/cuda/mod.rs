@@ -31,6 +31,8 @@ mod preprocess_tables;
 mod real;
 mod softmax_topk;
 mod span;
+mod stem;
+mod stem_filter;
 mod tile_choice;
 pub mod variants;
 
@@ -51,3 +53,5 @@ pub use preprocess::{Preprocess, PreprocessArgs};
 pub use preprocess_tables::PreprocessTables;
 pub use softmax_topk::{SoftmaxTopk, SoftmaxTopkArgs, TopkShape};
 pub use span::{Element, Span, SpanMut};
+pub use stem::{Stem, StemArgs, StemImage, StemShape};
+pub use stem_filter::stem_filter;

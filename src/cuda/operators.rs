@@ -1,11 +1,13 @@
 //! Every kernel that a network of one precision needs, loaded once.
 
 use super::real::{Convolutions, Real};
-use super::{BatchNorm, CamUpsample, CudaError, GlobalAvgPool, Linear, MaxPool2d, Modules, SoftmaxTopk};
+use super::{BatchNorm, CamUpsample, CudaError, GlobalAvgPool, Linear, MaxPool2d, Modules, SoftmaxTopk, Stem};
 use crate::tensor::Precision;
 
 pub(super) struct Operators<T: Real> {
     pub convolutions: T::Convolutions,
+    /// Where the precision has one.
+    pub stem: Option<Stem>,
     pub batch_norm: BatchNorm<T>,
     pub max_pool: MaxPool2d<T>,
     pub avg_pool: GlobalAvgPool<T>,
@@ -22,6 +24,7 @@ impl<T: Real> Operators<T> {
     pub(super) fn load(modules: &Modules, precision: Precision) -> Result<Self, CudaError> {
         Ok(Self {
             convolutions: T::Convolutions::new(modules, precision)?,
+            stem: T::HAS_STEM.then(|| Stem::new(modules)).transpose()?,
             batch_norm: BatchNorm::new(modules)?,
             max_pool: MaxPool2d::new(modules)?,
             avg_pool: GlobalAvgPool::new(modules)?,

@@ -4,10 +4,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use cudarc::driver::CudaStream;
+use half::f16;
 
 use super::arena::{Arena, Layout, Region};
 use super::real::Real;
-use super::{CudaError, Norm, Span};
+use super::stem::STEM_CONV;
+use super::{CudaError, Norm, Span, stem_filter};
 use crate::network::{ConvBatchNorm, Folded, Layer, Model, Op, Value};
 
 /// Filters `KRSC` and the classifier in `T`, what is added and multiplied per channel in f32; uploaded once, in one allocation.
@@ -27,6 +29,8 @@ struct Conv {
     first: Region,
     /// Unfolded: the batch norm's summand.
     second: Option<Region>,
+    /// The filter as the stem's kernel wants it, of a layer that it may run.
+    packed: Option<Region>,
 }
 
 /// The parameters of one convolution.
@@ -35,6 +39,8 @@ pub(super) struct ConvSpans<'a, T> {
     pub filter: Span<'a, T>,
     /// What follows.
     pub norm: NormSpans<'a>,
+    /// The filter as [`Stem`](super::Stem) wants it, of a layer that it may run.
+    pub packed: Option<Span<'a, f16>>,
 }
 
 /// What follows a convolution, each `[K]`.
@@ -59,7 +65,8 @@ impl<T: Real> Parameters<T> {
             let filter = layout.place::<T>(k * taps);
             let first = layout.place::<f32>(*k);
             let second = (norm == Norm::Unfolded).then(|| layout.place::<f32>(*k));
-            Some(Conv { filter, first, second })
+            let packed = has_stem::<T>(layer, norm).then(|| layout.place::<f16>(super::stem_filter::len(*k)));
+            Some(Conv { filter, first, second, packed })
         };
         let convs: Vec<Option<Conv>> = layers.iter().map(|layer| place(&mut layout, layer)).collect();
         let (rows, bias) = model.classifier()?;
@@ -78,6 +85,9 @@ impl<T: Real> Parameters<T> {
                     (filter, scale, Some(shift))
                 }
             };
+            if let Some(region) = conv.packed {
+                arena.write(region, &convert::<f16>(&layer.name, &stem_filter(&filter))?)?;
+            }
             let filter = pad_channels(filter, layer, stored_channels::<T>(layer));
             arena.write(conv.filter, &convert::<T>(&layer.name, &filter)?)?;
             arena.write(conv.first, &first)?;
@@ -103,7 +113,7 @@ impl<T: Real> Parameters<T> {
             None => NormSpans::Folded { bias: first },
             Some(shift) => NormSpans::Unfolded { scale: first, shift: self.arena.span(shift) },
         };
-        Some(ConvSpans { filter, norm })
+        Some(ConvSpans { filter, norm, packed: conv.packed.map(|region| self.arena.span(region)) })
     }
 
     /// Weights `[K, C]` and bias `[K]` of the classifier.
@@ -118,6 +128,13 @@ impl<T> Parameters<T> {
     pub(super) fn take_memory_away(&self) {
         self.arena.take_memory_away();
     }
+}
+
+/// Whether the stem's kernel may run this layer.
+fn has_stem<T: Real>(layer: &Layer, norm: Norm) -> bool {
+    let is_first =
+        matches!(layer.op, Op::Conv2d { window, relu: true, .. } if window == STEM_CONV) && layer.input == Value::Image;
+    T::HAS_STEM && norm == Norm::Folded && is_first
 }
 
 /// Channels of a layer's filter on the device: those that read the image are padded with it.

@@ -219,7 +219,7 @@ impl<T: Real> Run for Pipeline<T> {
             let most = self.limits.get(&(h, w)).copied().unwrap_or(n);
             let count = most.min(n - first);
             let batch = &images.data()[first * h * w * 3..][..count * h * w * 3];
-            match self.pass(batch, Key { image: [count, h, w], maps, enlarge }, selection, &classes, found) {
+            match self.pass(batch, Key { image: [count, h, w], maps, enlarge, joined: true }, selection, &classes, found) {
                 Ok(()) => first += count,
                 Err(error) if error.is_about_size() && count > 1 => {
                     self.limits.insert((h, w), count.div_ceil(2));
@@ -232,7 +232,7 @@ impl<T: Real> Run for Pipeline<T> {
 
     fn visit(&mut self, images: &Nhwc, visit: &mut Visitor<'_>) -> Result<(), CudaError> {
         let [n, h, w, _] = images.shape();
-        let mut plan = self.take(Key { image: [n, h, w], maps: Maps::Top(0), enlarge: None })?;
+        let mut plan = self.take(Key { image: [n, h, w], maps: Maps::Top(0), enlarge: None, joined: false })?;
         let body = Body { network: &self.network, operators: &self.operators, parameters: &self.parameters };
         plan.visit(&body, images.data(), visit)?;
         self.plans.push(plan);
@@ -245,7 +245,7 @@ impl<T: Real> Run for Pipeline<T> {
 
     fn plan(&self, image: [usize; 3], maps: usize) -> Result<PlanReport, CudaError> {
         let maps = Maps::of(Selection::Top(maps), self.network.architecture().classes());
-        let blueprint = self.blueprint(Key { image, maps, enlarge: None })?;
+        let blueprint = self.blueprint(Key { image, maps, enlarge: None, joined: true })?;
         let (parameters, activations) = (self.parameters.bytes() as u64, blueprint.layout.bytes() as u64);
         Ok(PlanReport { steps: blueprint.names, parameters, activations })
     }

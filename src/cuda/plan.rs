@@ -12,7 +12,7 @@ use super::parameters::{NormSpans, Parameters};
 use super::real::{Convolutions, Real};
 use super::{
     BatchNormArgs, CamClasses, CamOutput, CamUpsampleArgs, Conv2dArgs, CudaError, Epilogue, GlobalAvgPoolArgs, LinearArgs,
-    LinearInput, LinearShape, MaxPool2dArgs, SoftmaxTopkArgs, Span, TopkShape, Workspace,
+    LinearInput, LinearShape, MaxPool2dArgs, SoftmaxTopkArgs, Span, StemArgs, StemImage, TopkShape, Workspace,
 };
 use crate::cam::{Levels, Normalisation};
 use crate::network::{Layer, Network, Op, Value};
@@ -187,8 +187,9 @@ impl Plan {
     fn upload<T: Real>(&mut self, images: &[f32], classes: &[i32]) -> Result<(), CudaError> {
         // The copies of an earlier run have been waited for, unless it failed in the middle.
         self.stream.synchronize()?;
+        let channels = self.blueprint.image_channels;
         let pixels: &mut [T] = bytemuck::cast_slice_mut(self.image.as_mut_slice()?);
-        for (from, to) in images.as_chunks::<3>().0.iter().zip(pixels.chunks_exact_mut(T::IMAGE_CHANNELS)) {
+        for (from, to) in images.as_chunks::<3>().0.iter().zip(pixels.chunks_exact_mut(channels)) {
             to.fill(T::zeroed());
             for (from, to) in from.iter().zip(to) {
                 *to = T::from_f32(*from);
@@ -252,6 +253,7 @@ impl Plan {
     /// Enqueues one step.
     fn enqueue<T: Real>(&self, body: &Body<'_, T>, step: Step) -> Result<(), CudaError> {
         match step {
+            Step::Stem => self.enqueue_stem(body),
             Step::Layer(index) => self.enqueue_layer(body, index),
             Step::Norm(index) => self.enqueue_norm(body, index),
             Step::Rank => {
@@ -294,6 +296,17 @@ impl Plan {
                 body.operators.cam.launch(&self.stream, args)
             }
         }
+    }
+
+    /// The first two layers.
+    fn enqueue_stem<T: Real>(&self, body: &Body<'_, T>) -> Result<(), CudaError> {
+        let (Some(kernel), Some(shape), Some(parameters)) = (&body.operators.stem, &self.blueprint.stem, body.parameters.conv(0))
+        else {
+            return Ok(());
+        };
+        let (NormSpans::Folded { bias }, Some(w)) = (parameters.norm, parameters.packed) else { return Ok(()) };
+        let y = self.arena.span_mut(self.blueprint.layers[1]);
+        kernel.launch(&self.stream, StemArgs { shape, x: StemImage::F16(self.arena.span(self.blueprint.image)), w, bias, y })
     }
 
     fn enqueue_layer<T: Real>(&self, body: &Body<'_, T>, index: usize) -> Result<(), CudaError> {

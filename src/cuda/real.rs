@@ -17,6 +17,9 @@ pub(super) trait Real: Element + Pod + Send + Sync {
     /// time.
     const IMAGE_CHANNELS: usize;
 
+    /// Whether the first two layers run as one kernel, [`Stem`](super::Stem).
+    const HAS_STEM: bool;
+
     /// Whether a network that is fine in f32 may exceed it.
     const OVERFLOWS: bool;
 
@@ -47,6 +50,7 @@ pub(super) trait Convolutions<T>: Sized + Send + Sync {
 
 impl Real for f32 {
     const IMAGE_CHANNELS: usize = 4;
+    const HAS_STEM: bool = false;
     const OVERFLOWS: bool = false;
     type Convolutions = Conv2dDirect;
 
@@ -79,6 +83,7 @@ impl Convolutions<f32> for Conv2dDirect {
 
 impl Real for f16 {
     const IMAGE_CHANNELS: usize = 8;
+    const HAS_STEM: bool = true;
     const OVERFLOWS: bool = true;
     type Convolutions = ImplicitGemms;
 
@@ -99,6 +104,7 @@ impl Real for f16 {
 
 impl Real for bf16 {
     const IMAGE_CHANNELS: usize = 8;
+    const HAS_STEM: bool = false;
     const OVERFLOWS: bool = false;
     type Convolutions = ImplicitGemms;
 

@@ -5,7 +5,8 @@ use serde::Serialize;
 /// One step of a pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PlannedStep {
-    /// Layer of the table, batch norm where it is a step of its own, or `top-k`, `cam`.
+    /// Layer of the table (several, joined by `, `, where one kernel runs them), batch norm where it is a step of its own, or `top-k`,
+    /// `cam`.
     pub layer: String,
     /// What runs it.
     pub kernel: String,

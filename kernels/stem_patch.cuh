@@ -1,0 +1,149 @@
+// The stem's tiles, and how a tile's image patch reaches shared memory.
+#pragma once
+#include "elements.cuh"
+
+struct StemParams {
+    int h, w, k;          // image and channels of y
+    int conv_p, conv_q;   // extents of the convolution's output
+    int p, q;             // of y
+    int rows;             // of y in a tile
+    int tiles_x, tiles_y; // of one image
+    int tiles;            // of all
+    int bytes;            // of x
+    float scale[3], shift[3];
+};
+static_assert(sizeof(StemParams) == 72, "the host's twin has 72 bytes");
+
+constexpr int WARP = 32;
+constexpr int STRIPS = 2;        // side by side in a tile
+constexpr int STRIP_CONV = 32;   // columns of the convolution that a warp computes at a time,
+constexpr int STRIP_POOLED = 15; // columns of y that they suffice for: 2 * 15 + 1 columns
+constexpr int GROUP = 32;        // channels of y of a warp
+constexpr int GROUPS = 2;        // of a block, at most
+constexpr int TILE_Q = STRIPS * STRIP_POOLED;
+static_assert(TILE_Q == TILE_COLUMNS, "the host counts tiles by it");
+
+// ---- the image patch ---------------------------------------------------------------------------------------------------
+
+constexpr int HALF_WINDOW = 5;                                   // image columns and rows before the first that 4 * (first of y) names
+constexpr int PATCH_COLUMNS = 2 * (2 * TILE_Q + 2) + 5;          // of the image
+constexpr int PATCH_WORDS = (3 * PATCH_COLUMNS + 1) / 2;         // two f16 each
+constexpr int PITCH = PATCH_WORDS % 2 == 0 ? PATCH_WORDS + 1 : PATCH_WORDS; // words; odd, see Taps
+constexpr int SECTOR = 32; // bytes that memory moves at least
+
+// Bytes of a row as it is in memory: its patch from the sector's start on.
+template <typename T>
+constexpr int RAW_PITCH = (PATCH_WORDS * 2 * (int)sizeof(T) + SECTOR - 1 + SECTOR - 1) / SECTOR * SECTOR;
+
+struct Tile {
+    int image, i0, j0; // first row and column of y
+
+    __device__ Tile(int index, const StemParams& p) {
+        const int per_image = p.tiles_x * p.tiles_y, inside = index % per_image;
+        image = index / per_image;
+        i0 = inside / p.tiles_x * p.rows;
+        j0 = inside % p.tiles_x * TILE_Q;
+    }
+};
+
+// A row of the patch in x. Each is fetched and converted by one warp.
+template <typename T>
+struct PatchRow {
+    int start;       // byte of x where the patch's first column is or would be
+    int from, count; // elements of the patch that are in the image
+
+    __device__ PatchRow(const Tile& tile, int row, const StemParams& p) {
+        const int h = 4 * tile.i0 - HALF_WINDOW + row, w = 4 * tile.j0 - HALF_WINDOW;
+        start = ((tile.image * p.h + h) * p.w + w) * 3 * (int)sizeof(T);
+        const bool inside = (unsigned)h < (unsigned)p.h;
+        from = max(-w, 0) * 3;
+        count = inside ? max(min((p.w - w) * 3, PATCH_WORDS * 2) - from, 0) : 0;
+    }
+    // The first byte's place in the raw row.
+    __device__ int skew() const { return start & (SECTOR - 1); }
+};
+
+__device__ inline int patch_rows(const StemParams& p) { return 4 * p.rows + 7; }
+
+// Starts to copy 16 bytes, or the first `bytes` of them if that is less; what follows those has no value.
+__device__ __forceinline__ void copy_16(unsigned char* to, const unsigned char* from, int bytes) {
+#if __CUDA_ARCH__ >= 800
+    ptx::cp_async_16_first(ptx::shared_address(to), from, min(bytes, 16));
+#else
+    if (bytes >= 16) {
+        *(uint4*)to = __ldg((const uint4*)from);
+    } else {
+        for (int i = 0; i < bytes; ++i) to[i] = __ldg(from + i);
+    }
+#endif
+}
+
+// Waits for this thread's copies.
+__device__ __forceinline__ void wait_for_copies() {
+#if __CUDA_ARCH__ >= 800
+    ptx::cp_async_commit();
+    ptx::cp_async_wait<0>();
+#endif
+}
+
+// Starts to copy the rows of this warp, as they are in memory, with the sectors that they share with others.
+template <typename T>
+__device__ void fetch(const T* x, unsigned char* raw, const Tile& tile, const StemParams& p) {
+    const int lane = threadIdx.x % WARP;
+    for (int row = threadIdx.x / WARP; row < patch_rows(p); row += blockDim.x / WARP) {
+        const PatchRow<T> at(tile, row, p);
+        const int first = at.start + at.from * (int)sizeof(T), end = first + at.count * (int)sizeof(T);
+#pragma unroll
+        for (int chunk = lane * 16; chunk < RAW_PITCH<T>; chunk += WARP * 16) {
+            const int byte = at.start - at.skew() + chunk;
+            if (at.count > 0 && byte + 16 > first && byte < end) {
+                copy_16(raw + row * RAW_PITCH<T> + chunk, (const unsigned char*)x + byte, p.bytes - byte);
+            }
+        }
+    }
+}
+
+// What the convolution sees of an element.
+struct Normalise {
+    const StemParams& p;
+    float scale[3], shift[3]; // of the channels from this lane's on
+    __device__ Normalise(const StemParams& p) : p(p) {
+        const int channel = threadIdx.x % WARP * 2 % 3; // of the first of a lane's two elements
+#pragma unroll
+        for (int i = 0; i < 3; ++i) {
+            const int c = (channel + i) % 3;
+            scale[i] = c == 0 ? p.scale[0] : c == 1 ? p.scale[1] : p.scale[2];
+            shift[i] = c == 0 ? p.shift[0] : c == 1 ? p.shift[1] : p.shift[2];
+        }
+    }
+    // Two elements, the first of the channel that is `turn` after this lane's.
+    __device__ unsigned operator()(const unsigned char* at, bool first, bool second, int turn) const {
+        const float low = first ? (float)at[0] * scale[turn % 3] + shift[turn % 3] : 0.f;
+        const float high = second ? (float)at[1] * scale[(turn + 1) % 3] + shift[(turn + 1) % 3] : 0.f;
+        return ptx::f16x2_from_f32(low, high);
+    }
+    __device__ unsigned operator()(const f16* at, bool first, bool second, int) const {
+        return (first ? (unsigned)at[0].bits : 0u) | (second ? (unsigned)at[1].bits << 16 : 0u);
+    }
+};
+
+// The rows of this warp, from what has been fetched.
+template <typename T>
+__device__ void convert(const unsigned char* raw, unsigned* patch, const Tile& tile, const Normalise& normalise, const StemParams& p) {
+    const int lane = threadIdx.x % WARP;
+#pragma unroll 1
+    for (int row = threadIdx.x / WARP; row < patch_rows(p); row += blockDim.x / WARP) {
+        const PatchRow<T> at(tile, row, p);
+        const T* from = (const T*)(raw + row * RAW_PITCH<T> + at.skew());
+#pragma unroll
+        for (int i = 0; i < ceil_div(PATCH_WORDS, WARP); ++i) {
+            const int word = i * WARP + lane;
+            if (i < PATCH_WORDS / WARP || word < PATCH_WORDS) {
+                const unsigned element = word * 2 - at.from, count = at.count;
+                // A step of 32 words is one of 64 elements: the channel goes on by one.
+                patch[row * PITCH + word] = normalise(from + word * 2, element < count, element + 1 < count, i);
+            }
+        }
+    }
+}
+

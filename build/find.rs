@@ -137,6 +137,34 @@ fn python_sites() -> Vec<PathBuf> {
     sites
 }
 
+/// What changes when NVRTC is installed later: the loader's cache (packages of the system and NVIDIA's installer renew it), the
+/// history of a conda environment, and the package folders of the active Python. Only what is there: cargo takes a path that is
+/// missing for one that has changed, and would build anew at every call. It looks into folders to their full depth, so large ones
+/// are left out.
+pub fn watched() -> Vec<PathBuf> {
+    let conda = env::var_os("CONDA_PREFIX").map(|prefix| Path::new(&prefix).join("conda-meta/history"));
+    let files = [PathBuf::from("/etc/ld.so.cache")].into_iter().chain(conda).filter(|path| path.is_file());
+    files.chain(python_sites().into_iter().filter(|site| is_small(site))).collect()
+}
+
+/// Whether a folder holds at most so many files that a look at all of them takes no time that counts (some 0.1 s).
+fn is_small(folder: &Path) -> bool {
+    const MOST: usize = 50_000;
+    let (mut folders, mut entries) = (vec![folder.to_owned()], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            entries += 1;
+            if entries > MOST {
+                return false;
+            }
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+            }
+        }
+    }
+    true
+}
+
 /// Folders of NVIDIA's wheels: `nvidia-cuda-nvrtc-cu12` has one of its own, those for CUDA 13 share one.
 fn packages(site: &Path) -> Vec<PathBuf> {
     let parts = ["cuda_nvrtc/lib", "cuda_nvrtc/bin", "cu13/lib", "cu13/bin/x86_64", "cu13/bin"];

@@ -6,6 +6,8 @@ mod compile;
 mod find;
 #[path = "nvrtc.rs"]
 mod nvrtc;
+#[path = "present.rs"]
+mod present;
 #[path = "targets.rs"]
 mod targets;
 #[path = "../src/cuda/variants.rs"]
@@ -19,8 +21,8 @@ use std::{env, fs, process};
 use compile::Compiled;
 use targets::Target;
 
-const WAYS_OUT: &str = "install it with `pip install nvidia-cuda-nvrtc-cu12` and let cargo look again with \
-                        `cargo clean -p camshaft`, or name the library's file or folder in CAMSHAFT_NVRTC";
+const WAYS_OUT: &str = "install it, for example with `pip install nvidia-cuda-nvrtc-cu12`, and build again, or \
+                        name the library's file or folder in CAMSHAFT_NVRTC";
 
 pub fn main() {
     for path in ["build", "kernels", "src/cuda/variants.rs"] {
@@ -46,6 +48,9 @@ pub fn main() {
             let why = format!("no NVRTC, the CUDA compiler library, was found in: {}; {WAYS_OUT}", places.join(", "));
             if env::var_os("CAMSHAFT_REQUIRE_CUDA").is_some_and(|value| value != "0" && !value.is_empty()) {
                 fail(&format!("{why} (CAMSHAFT_REQUIRE_CUDA is set)"));
+            }
+            for path in find::watched() {
+                println!("cargo:rerun-if-changed={}", path.display());
             }
             println!("cargo:warning=built without CUDA kernels: {why}");
             table(&[], "").replace("MISSING: &str = \"\"", &format!("MISSING: &str = {why:?}"))

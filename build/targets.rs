@@ -1,8 +1,8 @@
 //! What the kernels are compiled to.
 
 use std::env;
-use std::process::Command;
 
+use super::present;
 use super::variants::Unit;
 
 /// One form of the code; capabilities are `10 * major + minor`.
@@ -14,6 +14,9 @@ pub enum Target {
     Cubin(u32),
 }
 
+/// The oldest device that is supported.
+const OLDEST: u32 = 75;
+
 /// Bases of the intermediate code: Turing, Ampere (and Ada), Hopper (and later).
 const PTX: [u32; 3] = [75, 80, 90];
 
@@ -21,7 +24,8 @@ const PTX: [u32; 3] = [75, 80, 90];
 pub fn all() -> Result<Vec<Target>, String> {
     let cubins = match env::var("CAMSHAFT_CUDA_ARCHS") {
         Ok(list) => parse(&list)?,
-        Err(_) => present(),
+        // A GPU that is too old asks for nothing.
+        Err(_) => present::capabilities().into_iter().filter(|capability| *capability >= OLDEST).collect(),
     };
     Ok(PTX.map(Target::Ptx).into_iter().chain(cubins.into_iter().map(Target::Cubin)).collect())
 }
@@ -47,7 +51,7 @@ fn parse(list: &str) -> Result<Vec<u32>, String> {
     for item in list.split([',', ';', ' ']).filter(|item| !item.is_empty()) {
         let digits = item.trim_start_matches("sm_").replace('.', "");
         match digits.parse() {
-            Ok(capability @ 75..=999) => capabilities.push(capability),
+            Ok(capability @ OLDEST..=999) => capabilities.push(capability),
             _ => {
                 return Err(format!(
                     "CAMSHAFT_CUDA_ARCHS: `{item}` is no compute capability from 7.5 up; write for example 86,89"
@@ -58,17 +62,4 @@ fn parse(list: &str) -> Result<Vec<u32>, String> {
     capabilities.sort_unstable();
     capabilities.dedup();
     Ok(capabilities)
-}
-
-/// Capabilities of the GPUs in this machine, as far as their driver's tool tells.
-fn present() -> Vec<u32> {
-    let output = Command::new("nvidia-smi").args(["--query-gpu=compute_cap", "--format=csv,noheader"]).output();
-    let text =
-        output.ok().filter(|output| output.status.success()).map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    // A GPU that is too old, or an answer such as `[N/A]`, asks for nothing.
-    let mut capabilities: Vec<u32> =
-        text.iter().flat_map(|text| text.lines()).flat_map(|line| parse(line.trim()).unwrap_or_default()).collect();
-    capabilities.sort_unstable();
-    capabilities.dedup();
-    capabilities
 }

@@ -2,10 +2,11 @@
 //   One kernel per pass. A pass filters one axis in 22-bit fixed point and rounds to bytes:
 //     out[y,x,:] = clip((2^21 + sum_t weight[t,at] * in[first[at]+t along the axis, :]) >> 22),   at = x (horizontal) or y (vertical)
 //   resize_{horizontal,vertical}_u8: the first pass, u8 RGB -> u8 RGB, rows packed
-//   resize_{horizontal,vertical}_normalise_{f32_c3,f32_c4,f16_c4,f16_c8}: the second pass, which also writes the crop's bytes,
+//   resize_{horizontal,vertical}_normalise_{f32_c3,f32_c4,f16_c3,f16_c4,f16_c8,bf16_c8}: the second pass, which also writes the crop's bytes,
 //     black where the crop is larger than the picture, and the tensor: y[h,w,c] = table[c][byte], channels past the third 0
+//   resize_{horizontal,vertical}_crop_u8: the second pass without the tensor
 //   in u8 RGB, any row pitch   first i32 [outputs]   weight i32 [taps, outputs], padded with 0   table f32 [3, 256]
-//   crop u8 [H, W, 3]   y f32 or f16 [H, W, CHANNELS], one image; 8-byte (f16_c4) or 16-byte aligned (f32_c4, f16_c8)
+//   crop u8 [H, W, 3]   y f32, f16 or bf16 [H, W, CHANNELS], one image; 16-byte aligned (f16_c4: 8, c3: as its elements)
 //   grid (ceil(W/TILE_W), ceil(H/TILE_H), 1)   block (TILE_W, TILE_H, 1)   no shared memory
 //   Weights, their order of the passes and the table come from the host, which has them from the CPU's own code, so that all
 //   bytes and values are the CPU's.
@@ -77,6 +78,13 @@ template <> struct Sink<float, 4> {
         reinterpret_cast<float4*>(y)[pixel] = make_float4(r, g, b, 0.f);
     }
 };
+template <> struct Sink<f16, 3> {
+    static __device__ __forceinline__ void store(f16* y, size_t pixel, float r, float g, float b) {
+        y[pixel * 3] = from_f32<f16>(r);
+        y[pixel * 3 + 1] = from_f32<f16>(g);
+        y[pixel * 3 + 2] = from_f32<f16>(b);
+    }
+};
 template <> struct Sink<f16, 4> {
     static __device__ __forceinline__ void store(f16* y, size_t pixel, float r, float g, float b) {
         reinterpret_cast<uint2*>(y)[pixel] = make_uint2(ptx::f16x2_from_f32(r, g), ptx::f16x2_from_f32(b, 0.f));
@@ -87,6 +95,13 @@ template <> struct Sink<f16, 8> {
         reinterpret_cast<uint4*>(y)[pixel] = make_uint4(ptx::f16x2_from_f32(r, g), ptx::f16x2_from_f32(b, 0.f), 0u, 0u);
     }
 };
+#if __CUDA_ARCH__ >= 800
+template <> struct Sink<bf16, 8> {
+    static __device__ __forceinline__ void store(bf16* y, size_t pixel, float r, float g, float b) {
+        reinterpret_cast<uint4*>(y)[pixel] = make_uint4(ptx::bf16x2_from_f32(r, g), ptx::bf16x2_from_f32(b, 0.f), 0u, 0u);
+    }
+};
+#endif
 
 template <Axis AXIS>
 __device__ __forceinline__ void resize(const unsigned char* __restrict__ in, const int* __restrict__ first,
@@ -97,6 +112,25 @@ __device__ __forceinline__ void resize(const unsigned char* __restrict__ in, con
     store_rgb(out + ((size_t)y * params.out_w + x) * 3, filter<AXIS>(in, first, weight, params, x, y));
 }
 
+// The pixel (x, y) of the crop: black where the picture does not reach.
+template <Axis AXIS>
+__device__ __forceinline__ Rgb cut(const unsigned char* __restrict__ in, const int* __restrict__ first,
+                                   const int* __restrict__ weight, const ResizeParams& params, int x, int y) {
+    const int seen_x = x - params.at_x, seen_y = y - params.at_y;
+    if (seen_x >= 0 && seen_x < params.seen_w && seen_y >= 0 && seen_y < params.seen_h)
+        return filter<AXIS>(in, first, weight, params, seen_x, seen_y);
+    return {0, 0, 0};
+}
+
+template <Axis AXIS>
+__device__ __forceinline__ void resize_crop(const unsigned char* __restrict__ in, const int* __restrict__ first,
+                                            const int* __restrict__ weight, unsigned char* __restrict__ crop,
+                                            const ResizeParams& params) {
+    const int x = blockIdx.x * TILE_W + threadIdx.x, y = blockIdx.y * TILE_H + threadIdx.y;
+    if (x >= params.out_w || y >= params.out_h) return;
+    store_rgb(crop + ((size_t)y * params.out_w + x) * 3, cut<AXIS>(in, first, weight, params, x, y));
+}
+
 template <Axis AXIS, typename T, int CHANNELS>
 __device__ __forceinline__ void resize_normalise(const unsigned char* __restrict__ in, const int* __restrict__ first,
                                                  const int* __restrict__ weight, const float* __restrict__ table,
@@ -104,10 +138,7 @@ __device__ __forceinline__ void resize_normalise(const unsigned char* __restrict
                                                  const ResizeParams& params) {
     const int x = blockIdx.x * TILE_W + threadIdx.x, y = blockIdx.y * TILE_H + threadIdx.y;
     if (x >= params.out_w || y >= params.out_h) return;
-    const int seen_x = x - params.at_x, seen_y = y - params.at_y;
-    Rgb pixel = {0, 0, 0};
-    if (seen_x >= 0 && seen_x < params.seen_w && seen_y >= 0 && seen_y < params.seen_h)
-        pixel = filter<AXIS>(in, first, weight, params, seen_x, seen_y);
+    const Rgb pixel = cut<AXIS>(in, first, weight, params, x, y);
     const size_t at = (size_t)y * params.out_w + x;
     store_rgb(crop + at * 3, pixel);
     Sink<T, CHANNELS>::store(y_out, at, __ldg(table + pixel.r), __ldg(table + 256 + pixel.g), __ldg(table + 512 + pixel.b));
@@ -119,8 +150,14 @@ __device__ __forceinline__ void resize_normalise(const unsigned char* __restrict
                   unsigned char* __restrict__ out, const ResizeParams params) {                                         \
         resize<AXIS>(in, first, weight, out, params);                                                                   \
     }                                                                                                                   \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                               \
+        NAME##_crop_u8(const unsigned char* __restrict__ in, const int* __restrict__ first,                             \
+                       const int* __restrict__ weight, unsigned char* __restrict__ crop, const ResizeParams params) {   \
+        resize_crop<AXIS>(in, first, weight, crop, params);                                                             \
+    }                                                                                                                   \
     RESIZE_NORMALISE(NAME##_normalise_f32_c3, AXIS, float, 3)                                                           \
     RESIZE_NORMALISE(NAME##_normalise_f32_c4, AXIS, float, 4)                                                           \
+    RESIZE_NORMALISE(NAME##_normalise_f16_c3, AXIS, f16, 3)                                                             \
     RESIZE_NORMALISE(NAME##_normalise_f16_c4, AXIS, f16, 4)                                                             \
     RESIZE_NORMALISE(NAME##_normalise_f16_c8, AXIS, f16, 8)
 
@@ -134,3 +171,7 @@ __device__ __forceinline__ void resize_normalise(const unsigned char* __restrict
 
 RESIZE(resize_horizontal, Axis::Horizontal)
 RESIZE(resize_vertical, Axis::Vertical)
+#if __CUDA_ARCH__ >= 800
+RESIZE_NORMALISE(resize_horizontal_normalise_bf16_c8, Axis::Horizontal, bf16, 8)
+RESIZE_NORMALISE(resize_vertical_normalise_bf16_c8, Axis::Vertical, bf16, 8)
+#endif

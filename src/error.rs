@@ -7,6 +7,7 @@ use crate::input::InputError;
 use crate::labels::LabelError;
 use crate::network::NetworkError;
 use crate::output::OutputError;
+use crate::render::RenderError;
 use crate::sources::SourceError;
 use crate::weights::WeightsError;
 
@@ -35,6 +36,9 @@ pub enum Error {
     /// An image that could not be read or prepared.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// A map that cannot be drawn.
+    #[error(transparent)]
+    Render(#[from] RenderError),
     /// The CPU backend.
     #[error(transparent)]
     Cpu(#[from] CpuError),

@@ -9,7 +9,8 @@ use std::path::Path;
 use camshaft::Device;
 use camshaft::cam::{Enlarge, Levels, Normalisation};
 use camshaft::engine::{Engine, Passes, Request};
-use camshaft::input::{Picture, Recipe};
+use camshaft::input::{Input, Picture, Recipe};
+use camshaft::render::{Colormap, Scene, Style};
 use common::software;
 
 fn picture(name: &str) -> Picture {
@@ -58,6 +59,33 @@ fn enlarged_maps_come_with_the_maps() {
             let enlarge = Enlarge { h: 96, w: 96, normalisation: Normalisation::MinMax, levels: Levels::U8 };
             assert_eq!(map.enlarged, Some(enlarge.apply(&map.map)), "{device}");
         }
+    }
+}
+
+#[test]
+fn overlays_come_from_either_device() {
+    software::device(&[]);
+    let style = Style { colormap: Colormap::Turbo, ..Style::default() };
+    let request = Request::top(2).overlay(style).enlarged(Normalisation::MinMax, Levels::U8);
+    for device in [Device::Cuda(0), Device::Cpu] {
+        let engine = engine(device);
+        assert_eq!(engine.draws_overlays(), device != Device::Cpu);
+        let inputs: Vec<Input> = ["pavement.jpg", "meadow.jpg"].map(|name| engine.prepare(&picture(name)).unwrap()).into();
+        // The same prepared elsewhere, between the pictures: no device resizes it, and the processor draws it.
+        let elsewhere =
+            Input::from_tensor(inputs[0].tensor().into_owned(), inputs[0].crop().clone(), *inputs[0].transform()).unwrap();
+        let found = engine.submit(&[&inputs[0], &elsewhere, &inputs[1]], &request).unwrap().collect().unwrap();
+        assert_eq!(found.len(), 3);
+        for explanation in &found {
+            let scene = Scene::of_crop(explanation.input.crop(), explanation.input.transform()).unwrap();
+            assert_eq!(explanation.maps.len(), 2);
+            for map in &explanation.maps {
+                assert!(map.overlay == Some(scene.overlay(&map.map, &style).unwrap()), "{device}");
+                let enlarge = Enlarge { h: 96, w: 96, normalisation: Normalisation::MinMax, levels: Levels::U8 };
+                assert_eq!(map.enlarged, Some(enlarge.apply(&map.map)), "{device}");
+            }
+        }
+        assert_eq!(found[0].maps, found[1].maps, "{device}");
     }
 }
 
@@ -140,6 +168,7 @@ mod program {
             "cuda:0 (",
             ", f16)",
             "MiB parameters",
+            "resize_normalise_f16_c3",
             "conv2d_implicit_gemm_f16_nhwc",
             "avgpool, fc",
             "linear_f16",
@@ -173,7 +202,9 @@ fn passes_and_steps_are_timed_by_the_device() {
     let timings = engine.measure(&passes).unwrap();
     assert_eq!((timings.whole.len(), timings.device.len()), (4, 4));
     let plan = engine.plan(passes.images, passes.maps).unwrap();
-    assert!(timings.steps.iter().map(|step| &step.layer).eq(plan.steps.iter().map(|step| &step.layer)));
+    let (first, rest) = plan.steps.split_first().unwrap();
+    assert_eq!(first.layer, "preprocess", "of pictures; here the images are tensors");
+    assert!(timings.steps.iter().map(|step| &step.layer).eq(rest.iter().map(|step| &step.layer)));
     assert!(timings.steps.iter().all(|step| step.seconds.len() == 4));
     let gpu = engine.gpu().unwrap().unwrap();
     assert!(gpu.sms > 0 && gpu.capability >= 75 && gpu.driver >= 12_000, "{gpu:?}");

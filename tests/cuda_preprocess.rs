@@ -4,11 +4,11 @@
 
 mod common;
 
-use camshaft::cuda::{CudaError, Element, Preprocess, PreprocessArgs, PreprocessTables};
+use camshaft::cuda::{CudaError, Element, Preprocess, PreprocessArgs, PreprocessTables, Span};
 use camshaft::input::{Interpolation, Picture, Recipe};
 use common::cuda::{Buffer, Device, Guarded, Room, equal};
 use common::seeded;
-use half::f16;
+use half::{bf16, f16};
 use image::RgbImage;
 
 fn picture(w: u32, h: u32) -> Picture {
@@ -28,26 +28,36 @@ fn check<T: Element + Guarded>(device: &Device, room: Room, recipe: &Recipe, pic
     let what = format!("{w}x{h} to {channels} {}, {recipe:?}", T::NAME);
     let want = recipe.apply(picture).unwrap();
     let plan = recipe.plan("seeded", (w, h)).unwrap();
-    let tables = PreprocessTables::new(&device.stream, recipe, &plan).unwrap();
-    let pitch = 3 * w as usize + extra;
-    let rows = picture.rgb.as_raw().chunks_exact(3 * w as usize);
+    let tables = PreprocessTables::new(recipe, &plan);
+    let words = device.stream.clone_htod(tables.words()).unwrap();
+    let mut window = vec![0; tables.window_bytes()];
+    tables.copy_window(&picture.rgb, &mut window);
+    let row = 3 * tables.window().0.len();
+    let pitch = row + extra;
+    let rows = window.chunks_exact(row);
     let bytes: Vec<f32> = rows.flat_map(|row| row.iter().map(|&v| v.into()).chain(vec![255.0; extra])).collect();
     let source = Buffer::<u8>::new(device, &bytes, room);
     let mut between = Buffer::<u8>::output(device, tables.between_bytes(), room);
     let mut crop = Buffer::<u8>::output(device, want.crop().as_raw().len(), room);
     let mut y = Buffer::<T>::output(device, want.w() * want.h() * channels, room);
-    let args = PreprocessArgs {
-        picture: source.span(device),
-        pitch,
-        tables: &tables,
-        between: between.span_mut(device),
-        crop: crop.span_mut(device),
-        y: y.span_mut(device),
-    };
-    Preprocess::<T>::new(&device.modules, channels).unwrap().launch(&device.stream, args).unwrap();
+    let kernel = Preprocess::<T>::new(&device.modules, channels).unwrap();
+    let mut pixels = Buffer::<u8>::output(device, want.crop().as_raw().len(), room);
+    for with_values in [true, false] {
+        let args = PreprocessArgs {
+            window: source.span(device),
+            pitch,
+            tables: &tables,
+            words: Span::of(&words, &device.stream),
+            between: between.span_mut(device),
+            crop: if with_values { crop.span_mut(device) } else { pixels.span_mut(device) },
+            y: with_values.then(|| y.span_mut(device)),
+        };
+        kernel.launch(&device.stream, args).unwrap();
+    }
 
     let bytes: Vec<f32> = want.crop().as_raw().iter().map(|&v| v.into()).collect();
     equal(&format!("bytes, {what}"), &crop.values(device), &bytes);
+    equal(&format!("bytes alone, {what}"), &pixels.values(device), &bytes);
     let tensor = want.tensor();
     let padded = tensor.as_chunks::<3>().0.iter().flat_map(|pixel| {
         let zeros = vec![0.0; channels - 3];
@@ -81,8 +91,10 @@ fn pictures_have_the_cpus_bytes_and_values() {
         let extra = [0, 5, 64][index % 3];
         check::<f32>(&device, room, recipe, picture, 3, extra);
         check::<f32>(&device, room, recipe, picture, 4, extra);
+        check::<f16>(&device, room, recipe, picture, 3, extra);
         check::<f16>(&device, room, recipe, picture, 4, extra);
         check::<f16>(&device, room, recipe, picture, 8, extra);
+        check::<bf16>(&device, room, recipe, picture, 8, extra);
     }
 }
 
@@ -100,23 +112,26 @@ fn mistakes_are_refused() {
     let kernel = Preprocess::<f16>::new(&device.modules, 8).unwrap();
 
     let recipe = recipe(Some(8), Some(8), Interpolation::Bilinear);
-    let tables = PreprocessTables::new(&device.stream, &recipe, &recipe.plan("x", (20, 10)).unwrap()).unwrap();
-    assert_eq!((tables.picture(), tables.crop()), ((20, 10), (8, 8)));
-    assert!(kernel.can_run(&tables, 59).unwrap_err().to_string().contains("expected 60"));
+    let tables = PreprocessTables::new(&recipe, &recipe.plan("x", (20, 10)).unwrap());
+    // 20x10 to 16x8, of which the middle 8x8 is cut: the columns 4 to 12 of 16, and what the filter adds on either side.
+    assert_eq!((tables.window(), tables.crop()), (&(4..16, 0..10), (8, 8)));
+    let words = device.stream.clone_htod(tables.words()).unwrap();
+    assert!(kernel.can_run(&tables, 35).unwrap_err().to_string().contains("expected 36"));
 
     let room = Room::Guarded;
-    let source = Buffer::<u8>::new(&device, &[0.0; 599], room);
+    let source = Buffer::<u8>::new(&device, &[0.0; 359], room);
     let mut between = Buffer::<u8>::output(&device, tables.between_bytes(), room);
     let (mut crop, mut y) = (Buffer::<u8>::output(&device, 192, room), Buffer::<f16>::output(&device, 512, room));
     let args = PreprocessArgs {
-        picture: source.span(&device),
-        pitch: 60,
+        window: source.span(&device),
+        pitch: 36,
         tables: &tables,
+        words: Span::of(&words, &device.stream),
         between: between.span_mut(&device),
         crop: crop.span_mut(&device),
-        y: y.span_mut(&device),
+        y: Some(y.span_mut(&device)),
     };
     let error = kernel.launch(&device.stream, args).unwrap_err();
-    assert!(matches!(error, CudaError::Length { buffer: "picture", expected: 600, found: 599, .. }), "{error}");
+    assert!(matches!(error, CudaError::Length { buffer: "window", expected: 360, found: 359, .. }), "{error}");
     assert!(y.values(&device).iter().all(|v| v.is_nan()), "nothing ran");
 }

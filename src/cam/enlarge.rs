@@ -29,6 +29,18 @@ pub enum Levels {
     U8,
 }
 
+impl Levels {
+    /// How kernels' names spell it.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::U8 => "u8",
+        }
+    }
+}
+
 /// An enlarged map `[h, w]`, row after row.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

@@ -1,5 +1,7 @@
 //! What a pass over a batch leaves behind.
 
+use image::RgbImage;
+
 use super::{Enlarged, Map};
 
 /// Scores and maps of a batch, image by image.
@@ -8,6 +10,7 @@ pub struct Found {
     logits: Vec<Vec<f32>>,
     maps: Vec<Vec<(usize, Map)>>,
     enlarged: Vec<Vec<Enlarged>>,
+    overlays: Vec<Vec<RgbImage>>,
 }
 
 impl Found {
@@ -40,17 +43,35 @@ impl Found {
         &self.enlarged[image]
     }
 
-    /// Adds an image. `enlarged` holds one for each map, or none.
-    pub(crate) fn push(&mut self, logits: &[f32], maps: Vec<(usize, Map)>, enlarged: Vec<Enlarged>) {
+    /// The same maps drawn over the image, in the same order; none if that was not asked for, or could not be done there.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    pub fn overlays(&self, image: usize) -> &[RgbImage] {
+        &self.overlays[image]
+    }
+
+    /// Adds an image. `enlarged` and `overlays` hold one for each map, or none.
+    pub(crate) fn push(&mut self, logits: &[f32], maps: Vec<(usize, Map)>, enlarged: Vec<Enlarged>, overlays: Vec<RgbImage>) {
         self.logits.push(logits.to_vec());
         self.maps.push(maps);
         self.enlarged.push(enlarged);
+        self.overlays.push(overlays);
+    }
+
+    /// Adds the images of `other`.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn append(&mut self, other: Self) {
+        self.logits.extend(other.logits);
+        self.maps.extend(other.maps);
+        self.enlarged.extend(other.enlarged);
+        self.overlays.extend(other.overlays);
     }
 
     /// The images, taken apart.
     pub(crate) fn into_images(self) -> impl Iterator<Item = FoundImage> {
-        let images = self.logits.into_iter().zip(self.maps).zip(self.enlarged);
-        images.map(|((logits, maps), enlarged)| FoundImage { logits, maps, enlarged })
+        let images = self.logits.into_iter().zip(self.maps).zip(self.enlarged).zip(self.overlays);
+        images.map(|(((logits, maps), enlarged), overlays)| FoundImage { logits, maps, enlarged, overlays })
     }
 }
 
@@ -60,4 +81,6 @@ pub(crate) struct FoundImage {
     pub maps: Vec<(usize, Map)>,
     /// One for each map, or none.
     pub enlarged: Vec<Enlarged>,
+    /// One for each map, or none.
+    pub overlays: Vec<RgbImage>,
 }

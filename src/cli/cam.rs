@@ -12,7 +12,7 @@ use camshaft::output::{
     Record, Start, create_folder, write_npy, write_png,
 };
 use camshaft::pipeline::Explained;
-use camshaft::render::{Scene, Style};
+use camshaft::render::{RenderError, Scene, Style, View};
 use rayon::prelude::*;
 
 use super::args::CamArgs;
@@ -47,6 +47,9 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
     let targets = targets.map_err(|error| Usage(format!("--class: {error}; `camshaft labels` lists the names")))?;
     let run = Run::new(&engine, &args.inputs, Some(&args.out), args.model.workers())?;
 
+    // Where the device draws, the finished pictures come back with the maps; else the workers draw, side by side.
+    let drawn = save.contains(&Artifact::Overlay) && args.view == View::Crop && engine.draws_overlays();
+    let request = if drawn { request.overlay(style) } else { request };
     let named = |targets: Vec<Target>| AskedClasses::Classes(targets.iter().map(AskedClass::from).collect());
     let asked = Asked { classes: targets.map_or(AskedClasses::Top(args.top as usize), named), save: save.clone() };
     let mut head = Manifest::new(model(args, &engine), asked, recipe, args.view, style, engine.device());
@@ -116,18 +119,20 @@ struct Job<'a> {
 impl Job<'_> {
     /// Writes all classes of the picture, on all threads; what was written stays if one fails.
     fn write(&self) -> Result<Vec<ClassEntry>, String> {
-        let input = &self.explanation.input;
-        let scene = match &self.photo {
-            Some(photo) => Scene::new(self.args.view, &photo.rgb, input.crop(), input.transform()),
-            None => Scene::of_crop(input.crop(), input.transform()),
-        };
-        let scene = scene.map_err(|error| error.to_string())?;
-        let entries =
-            self.explanation.maps.par_iter().map(|map| self.write_class(&scene, map).map_err(|error| error.to_string()));
+        let entries = self.explanation.maps.par_iter().map(|map| self.write_class(map).map_err(|error| error.to_string()));
         entries.collect()
     }
 
-    fn write_class(&self, scene: &Scene, class: &ClassMap) -> anyhow::Result<ClassEntry> {
+    /// What maps are drawn on; cuts the crop if nobody has.
+    fn scene(&self) -> Result<Scene<'_>, RenderError> {
+        let input = &self.explanation.input;
+        match &self.photo {
+            Some(photo) => Scene::new(self.args.view, &photo.rgb, input.crop(), input.transform()),
+            None => Scene::of_crop(input.crop(), input.transform()),
+        }
+    }
+
+    fn write_class(&self, class: &ClassMap) -> anyhow::Result<ClassEntry> {
         let prediction = &class.prediction;
         let mut artifacts = Artifacts::default();
         for &kind in self.save {
@@ -136,8 +141,11 @@ impl Job<'_> {
             let path = self.out.join(&file);
             let force = self.force;
             match kind {
-                Artifact::Overlay => write_png(&path, &scene.overlay(&class.map, &self.style)?, force)?,
-                Artifact::Heatmap => write_png(&path, &scene.heatmap(&class.map, &self.style)?, force)?,
+                Artifact::Overlay => match &class.overlay {
+                    Some(overlay) => write_png(&path, overlay, force)?,
+                    None => write_png(&path, &self.scene()?.overlay(&class.map, &self.style)?, force)?,
+                },
+                Artifact::Heatmap => write_png(&path, &self.scene()?.heatmap(&class.map, &self.style)?, force)?,
                 Artifact::Cam => write_npy(&path, &class.map, force)?,
                 Artifact::CamFull => {
                     let (h, w) = (self.explanation.input.h(), self.explanation.input.w());

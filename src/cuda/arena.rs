@@ -30,6 +30,12 @@ impl Region {
         Self { offset: self.offset, bytes: last.offset + last.bytes - self.offset }
     }
 
+    /// Part `index` of equal ones of so many bytes.
+    pub(super) fn part(self, index: usize, bytes: usize) -> Self {
+        debug_assert!((index + 1) * bytes <= self.bytes);
+        Self { offset: self.offset + index * bytes, bytes }
+    }
+
     /// Where `self` lies in `outer`, in bytes.
     pub(super) fn within(self, outer: Self) -> std::ops::Range<usize> {
         let start = self.offset - outer.offset;
@@ -59,6 +65,11 @@ impl Layout {
         let offset = self.bytes.next_multiple_of(ALIGNMENT);
         self.bytes = offset + bytes;
         Region { offset, bytes }
+    }
+
+    /// Everything that has been placed.
+    pub(super) fn whole(&self) -> Region {
+        Region { offset: 0, bytes: self.bytes }
     }
 
     /// Length of the whole in bytes.

@@ -6,19 +6,21 @@ use super::arena::{Layout, Region};
 use super::operators::Operators;
 use super::real::{Convolutions, Real};
 use super::stem::{STEM_CONV, STEM_POOL};
-use super::{CamShape, CudaError, Linear, LinearShape, Norm, Stem, StemShape, TopkShape, WorkspaceSize};
+use super::{CamShape, CudaError, Linear, LinearShape, Norm, Show, Stem, StemShape, TopkShape, WorkspaceSize};
 use crate::cam::{Enlarge, Levels, Selection};
 use crate::network::{Conv2dShape, Layer, LayerShape, Network, Op, PlannedStep, Slots, Value};
 
 /// What tells one plan from another: everything that a recorded graph has fixed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Key {
     /// `[N, H, W]` of the images.
     pub image: [usize; 3],
+    /// Whether they come as pictures, so that their pixels are there too.
+    pub pixels: bool,
     /// Which maps.
     pub maps: Maps,
-    /// What else becomes of them.
-    pub enlarge: Option<Enlarge>,
+    /// What else becomes of them. An overlay needs the pixels.
+    pub show: Option<Show>,
     /// Whether a step may be more than one layer: not where every layer is to be seen.
     pub joined: bool,
 }
@@ -76,6 +78,8 @@ pub(super) struct Blueprint {
     /// By layer; the stem's with the image's padded channels.
     pub convs: Vec<Option<Conv2dShape>>,
     pub layout: Layout,
+    /// `[N, H, W, 3]` u8: what the network sees, before normalisation; empty unless the images come as pictures.
+    pub pixels: Region,
     /// What [`Step::Stem`] runs, where there is one.
     pub stem: Option<StemShape>,
     /// `[N, H, W, image_channels]`.
@@ -96,7 +100,7 @@ pub(super) struct Blueprint {
     /// `[N, maps]`, where the device chooses; the probabilities only where it computes no maps.
     pub index: Region,
     pub probability: Region,
-    /// `[N, maps, h, w]`, the same normalised, and `[N, maps, 2]`.
+    /// `[N, maps, h, w]`, what is shown of them (enlarged, or a picture of 3 bytes a pixel), and `[N, maps, 2]`.
     pub raw: Region,
     pub shown: Region,
     pub range: Region,
@@ -174,7 +178,11 @@ impl Blueprint {
         let [_, map_h, map_w, channels] = shapes[network.features()].output;
         let classes = network.architecture().classes();
         // The kernel always enlarges; where nobody asks, to the size that the maps have.
-        let (out_h, out_w) = key.enlarge.map_or((map_h, map_w), |enlarge| (enlarge.h, enlarge.w));
+        let (out_h, out_w) = match key.show {
+            None => (map_h, map_w),
+            Some(Show::Enlarged(enlarge)) => (enlarge.h, enlarge.w),
+            Some(Show::Overlay(_)) => (h, w),
+        };
         let cam = CamShape { n, h: map_h, w: map_w, c: channels, classes, maps: count, out_h, out_w };
         let cam = (count > 0 && operators.cam.can_run(&cam).is_ok()).then_some(cam);
         if let (Maps::Top(k @ 1..), None) = (key.maps, cam) {
@@ -182,15 +190,16 @@ impl Blueprint {
             plan.push(Step::Rank, "top-k".to_owned(), "softmax_topk_f32".to_owned());
         }
         if cam.is_some() {
-            let levels = match key.enlarge.map(|enlarge| enlarge.levels) {
-                None | Some(Levels::F32) => "f32",
-                Some(Levels::F16) => "f16",
-                Some(Levels::U8) => "u8",
+            let kernel = match key.show {
+                None => format!("cam_upsample_{}_f32", T::NAME),
+                Some(Show::Enlarged(enlarge)) => format!("cam_upsample_{}_{}", T::NAME, enlarge.levels.name()),
+                Some(Show::Overlay(_)) => format!("cam_overlay_{}", T::NAME),
             };
-            plan.push(Step::Cam, "cam".to_owned(), format!("cam_upsample_{}_{levels}", T::NAME));
+            plan.push(Step::Cam, "cam".to_owned(), kernel);
         }
 
         let mut layout = Layout::default();
+        let pixel_region = layout.place::<u8>(if key.pixels { n * h * w * 3 } else { 0 });
         let image_channels = if stem.is_some() { 3 } else { T::IMAGE_CHANNELS };
         let image = layout.place::<T>(n * h * w * image_channels);
         let is_stored = |index: usize| stem.is_none() || index > 0;
@@ -206,12 +215,13 @@ impl Blueprint {
         layers[last] = layout.place::<f32>(n * classes);
         let index = layout.place::<i32>(ranked);
         let raw = layout.place::<f32>(cells);
-        let shown = match key.enlarge.map(|enlarge| enlarge.levels) {
-            None | Some(Levels::F32) => layout.place::<f32>(pixels),
-            Some(Levels::F16) => layout.place::<f16>(pixels),
-            Some(Levels::U8) => layout.place::<u8>(pixels),
+        let shown = match key.show {
+            None | Some(Show::Enlarged(Enlarge { levels: Levels::F32, .. })) => layout.place::<f32>(pixels),
+            Some(Show::Enlarged(Enlarge { levels: Levels::F16, .. })) => layout.place::<f16>(pixels),
+            Some(Show::Enlarged(Enlarge { levels: Levels::U8, .. })) => layout.place::<u8>(pixels),
+            Some(Show::Overlay(_)) => layout.place::<u8>(pixels * 3),
         };
-        let results = layers[last].through(if key.enlarge.is_some() { shown } else { raw });
+        let results = layers[last].through(if key.show.is_some() { shown } else { raw });
         let Steps { steps, names } = plan;
         Ok(Self {
             key,
@@ -220,6 +230,7 @@ impl Blueprint {
             shapes,
             convs,
             layout,
+            pixels: pixel_region,
             stem,
             image,
             image_channels,

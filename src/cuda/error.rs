@@ -161,6 +161,14 @@ pub enum CudaError {
         /// Shape of the tensor.
         found: [usize; 4],
     },
+    /// Images of different sizes in one pass.
+    #[error("the images of a batch are of one size, found {}x{} and {}x{}", .first.0, .first.1, .found.0, .found.1)]
+    Sizes {
+        /// Height and width of the first.
+        first: (usize, usize),
+        /// Of another one.
+        found: (usize, usize),
+    },
     /// A class that the network does not have.
     #[error("class {class} was asked for, the network has {classes}")]
     Class {
@@ -177,8 +185,7 @@ pub enum CudaError {
 impl CudaError {
     /// Whether a smaller batch could succeed.
     pub(super) fn is_about_size(&self) -> bool {
-        let small =
-            matches!(self, Self::OutOfMemory { .. } | Self::Unsupported(_) | Self::Network(NetworkError::Geometry { .. }));
+        let small = matches!(self, Self::Unsupported(_) | Self::Network(NetworkError::Geometry { .. }));
         small || self.is_lack_of_memory()
     }
 
@@ -188,8 +195,11 @@ impl CudaError {
         by_driver && !self.is_lack_of_memory()
     }
 
-    /// Whether the driver found no room, for what it needs itself or for pinned host memory.
-    fn is_lack_of_memory(&self) -> bool {
+    /// Whether there is no room: on the device, for what the driver needs itself, or for pinned host memory.
+    pub(super) fn is_lack_of_memory(&self) -> bool {
+        if matches!(self, Self::OutOfMemory { .. }) {
+            return true;
+        }
         let (Self::Fault { source, .. } | Self::Launch { source, .. } | Self::Driver(source)) = self else { return false };
         source.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY
     }

@@ -4,10 +4,12 @@ use std::sync::{Mutex, MutexGuard};
 
 use half::{bf16, f16};
 
-use super::pipeline::{Pipeline, Run};
+use super::pipeline::{Outcome, Pipeline, Run, Slot, open};
+use super::source::{self, Images, Show, Source};
 use super::{CudaError, DevicePasses, DeviceTimes, Modules, device, facts};
 use crate::bench::GpuFacts;
 use crate::cam::{Enlarge, Found, Selection};
+use crate::input;
 use crate::network::{Layer, Model, PlanReport};
 use crate::tensor::{Nhwc, Precision};
 
@@ -42,6 +44,10 @@ pub struct Cuda {
     classes: usize,
     modules: Modules,
 }
+
+/// Work that a [`Cuda`] has accepted, to be collected from the same. Dropped, its results are lost and nothing else.
+#[derive(Debug)]
+pub struct Ticket(Slot);
 
 struct State {
     pipeline: Box<dyn Run>,
@@ -113,11 +119,57 @@ impl Cuda {
         enlarge: Option<Enlarge>,
         found: &mut Found,
     ) -> Result<(), CudaError> {
-        check(images)?;
+        let ticket = self.submit(Images::Tensor(images), selection, enlarge.map(Show::Enlarged))?;
+        self.collect(ticket, found)
+    }
+
+    /// Starts to run images and returns while the device is at work, so that the next ones are copied and resized there while
+    /// these are computed. Two submissions are under way at a time; a third one waits for the first, whose results are then kept
+    /// for [`Cuda::collect`]. (The first run of a shape on each of the two waits for every kernel, so that a fault names it.)
+    ///
+    /// # Errors
+    /// [`CudaError`] for images that do not fit, a class beyond the last, or after a fault of the device. What goes wrong on the
+    /// way is told by [`Cuda::collect`].
+    pub fn submit(&self, images: Images<'_>, selection: Selection<'_>, show: Option<Show>) -> Result<Ticket, CudaError> {
         if let Some(class) = selection.largest_class().filter(|&class| class >= self.classes) {
             return Err(CudaError::Class { class, classes: self.classes });
         }
-        self.with(|pipeline| pipeline.run(images, selection, enlarge, found))
+        let start = |images: Source<'_>, image| {
+            let mut slot = Slot::default();
+            self.with(|pipeline| {
+                slot = pipeline.submit(images, image, selection, show);
+                Ok(())
+            })?;
+            Ok(Ticket(slot))
+        };
+        let tensor = |images: &Nhwc| {
+            check(images)?;
+            let [n, h, w, _] = images.shape();
+            start(Source::Tensor(images.data()), [n, h, w])
+        };
+        match images {
+            Images::Tensor(images) => tensor(images),
+            Images::Inputs(inputs) => {
+                let (h, w) = source::size(inputs)?;
+                match inputs.iter().map(|input| input.photograph()).collect::<Option<Vec<_>>>() {
+                    Some(photographs) => start(Source::Pictures(&photographs), [inputs.len(), h, w]),
+                    None => tensor(&input::batch(inputs)), // some were prepared elsewhere
+                }
+            }
+        }
+    }
+
+    /// Waits for a submission and appends what it found to `found`, which after an error holds what was finished before it.
+    ///
+    /// # Errors
+    /// As [`Cuda::run_into`].
+    pub fn collect(&self, ticket: Ticket, found: &mut Found) -> Result<(), CudaError> {
+        let mut state = self.lock();
+        state.pipeline.finish(&ticket.0);
+        state.note();
+        let Outcome { found: finished, error } = std::mem::take(&mut *open(&ticket.0));
+        found.append(finished);
+        error.map_or(Ok(()), Err)
     }
 
     /// Runs normalised images in one pass and shows `visit` each layer with its output and the output's shape `[N, H, W, C]`.
@@ -135,7 +187,15 @@ impl Cuda {
     /// # Errors
     /// [`CudaError::Network`] or [`CudaError::Unsupported`] if the images fit no single pass.
     pub fn plan(&self, [n, h, w]: [usize; 3], maps: usize) -> Result<PlanReport, CudaError> {
-        self.lock().pipeline.plan([n, h, w], maps)
+        self.lock().pipeline.plan([n, h, w], maps, false)
+    }
+
+    /// As [`Cuda::plan`], for images that come as pictures.
+    ///
+    /// # Errors
+    /// As [`Cuda::plan`].
+    pub fn plan_pictures(&self, [n, h, w]: [usize; 3], maps: usize) -> Result<PlanReport, CudaError> {
+        self.lock().pipeline.plan([n, h, w], maps, true)
     }
 
     /// What the driver says of the device.
@@ -167,6 +227,7 @@ impl Cuda {
             return Err(CudaError::Ended { reason: reason.clone() });
         }
         let done = task(&mut *state.pipeline);
+        state.note();
         if let Err(error) = &done
             && error.is_final()
         {
@@ -181,6 +242,15 @@ impl Cuda {
             state.ended.get_or_insert_with(|| "an earlier call panicked".to_owned());
             state
         })
+    }
+}
+
+impl State {
+    /// Ends everything if the pipeline has met its end.
+    fn note(&mut self) {
+        if self.ended.is_none() {
+            self.ended = self.pipeline.fatal().map(str::to_owned);
+        }
     }
 }
 

@@ -2,11 +2,13 @@
 
 use cudarc::driver::sys::CUevent_flags;
 
-use super::CudaError;
 use super::blueprint::{Key, Maps};
 use super::pipeline::Pipeline;
 use super::plan::Plan;
 use super::real::Real;
+use super::source::Source;
+use super::staging::Staging;
+use super::{CudaError, Show};
 use crate::cam::{Enlarge, Selection};
 use crate::tensor::Nhwc;
 
@@ -44,9 +46,10 @@ impl<T: Real> Pipeline<T> {
         let mut plans = Vec::with_capacity(wanted.batches.len());
         for images in wanted.batches {
             let [n, h, w, _] = images.shape();
-            let mut plan =
-                Plan::new(self.blueprint(Key { image: [n, h, w], maps, enlarge: wanted.enlarge, joined: true })?, self.stream())?;
-            plan.run(&body, images.data(), &[], false)?; // uploads the images and proves the steps
+            let key = Key { image: [n, h, w], pixels: false, maps, show: wanted.enlarge.map(Show::Enlarged), joined: true };
+            let mut plan = Plan::new(self.blueprint(key)?, self.stream())?;
+            plan.start(&body, Source::Tensor(images.data()), &[], false, &mut Staging::default())?;
+            plan.wait()?; // uploads the images and proves the steps
             plans.push(plan);
         }
         let mut times = DeviceTimes::default();

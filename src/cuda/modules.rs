@@ -36,6 +36,7 @@ pub fn compiler() -> Result<&'static str, CudaError> {
 pub struct Modules {
     context: Arc<CudaContext>,
     capability: u32,
+    images: &'static [Image],
     loaded: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
 }
 
@@ -46,9 +47,13 @@ impl Modules {
     /// [`CudaError::NotBuilt`] without kernels; [`CudaError::Driver`] if the device does not tell its capability.
     pub fn new(context: Arc<CudaContext>) -> Result<Self, CudaError> {
         compiler()?;
+        Self::with_images(context, IMAGES)
+    }
+
+    fn with_images(context: Arc<CudaContext>, images: &'static [Image]) -> Result<Self, CudaError> {
         let (major, minor) = context.compute_capability()?;
         let capability = u32::try_from(10 * major + minor).unwrap_or(0);
-        Ok(Self { context, capability, loaded: Mutex::default() })
+        Ok(Self { context, capability, images, loaded: Mutex::default() })
     }
 
     /// The device's compute capability, `10 * major + minor`.
@@ -66,7 +71,7 @@ impl Modules {
     /// # Errors
     /// [`CudaError::NoImage`] if the build holds nothing for this device, [`CudaError::Load`] if the driver refuses it.
     pub fn function(&self, unit: &str, entry: &str, shared_bytes: u32) -> Result<CudaFunction, CudaError> {
-        let image = best(IMAGES, unit, self.capability)
+        let image = best(self.images, unit, self.capability)
             .ok_or_else(|| CudaError::NoImage { unit: unit.to_owned(), capability: self.capability })?;
         let fault = |source| CudaError::Load { unit: unit.to_owned(), source, advice: advice(&source, self.capability) };
         let mut loaded = self.loaded.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -150,6 +155,29 @@ mod tests {
         assert_eq!(chosen("a", 120), Some(Target::Ptx(90)));
         assert_eq!(chosen("b", 75), None);
         assert_eq!(chosen("c", 90), None);
+    }
+
+    /// The driver is given machine code where some fits, and intermediate code else. The software device refuses machine code.
+    #[test]
+    fn machine_code_goes_to_the_driver() {
+        let software = cuda_emu::driver::install(&[]).unwrap(); // capability 8.0
+        let context = CudaContext::new_non_primary(0, 0).unwrap(); // the findings of other tests are their own
+        let ptx = best(IMAGES, "softmax_topk", 80).map(|image| image.bytes).unwrap();
+        const ENTRY: &str = "softmax_topk_f32";
+        let function = |cubin: u32| {
+            let cubin = Image { unit: "softmax_topk", target: Target::Cubin(cubin), bytes: b"\x7fELF\x02\x01\x01\x00" };
+            let images = vec![cubin, Image { unit: "softmax_topk", target: Target::Ptx(80), bytes: ptx }];
+            Modules::with_images(context.clone(), images.leak()).unwrap().function("softmax_topk", ENTRY, 0)
+        };
+        for too_new_or_other in [86, 90, 75] {
+            assert!(function(too_new_or_other).is_ok(), "{too_new_or_other}");
+        }
+        let error = function(80).unwrap_err();
+        let CudaError::Load { unit, source, advice } = &error else { panic!("{error}") };
+        assert_eq!((&**unit, source.0), ("softmax_topk", CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU));
+        assert!(advice.contains("CAMSHAFT_CUDA_ARCHS=80"), "{error}");
+        let findings = software.take_report()["findings"].to_string();
+        assert!(findings.contains("machine code"), "{findings}");
     }
 
     #[test]

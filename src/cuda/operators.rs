@@ -1,10 +1,14 @@
 //! Every kernel that a network of one precision needs, loaded once.
 
 use super::real::{Convolutions, Real};
-use super::{BatchNorm, CamUpsample, CudaError, GlobalAvgPool, Linear, MaxPool2d, Modules, SoftmaxTopk, Stem};
+use super::{BatchNorm, CamUpsample, CudaError, GlobalAvgPool, Linear, MaxPool2d, Modules, Preprocess, SoftmaxTopk, Stem};
 use crate::tensor::Precision;
 
 pub(super) struct Operators<T: Real> {
+    /// For `T::IMAGE_CHANNELS`.
+    padded: Preprocess<T>,
+    /// For the stem, which reads 3.
+    packed: Option<Preprocess<T>>,
     pub convolutions: T::Convolutions,
     /// Where the precision has one.
     pub stem: Option<Stem>,
@@ -23,6 +27,8 @@ impl<T: Real> Operators<T> {
     /// If the build has no code for the device, or the driver refuses it.
     pub(super) fn load(modules: &Modules, precision: Precision) -> Result<Self, CudaError> {
         Ok(Self {
+            padded: Preprocess::new(modules, T::IMAGE_CHANNELS)?,
+            packed: T::HAS_STEM.then(|| Preprocess::new(modules, 3)).transpose()?,
             convolutions: T::Convolutions::new(modules, precision)?,
             stem: T::HAS_STEM.then(|| Stem::new(modules)).transpose()?,
             batch_norm: BatchNorm::new(modules)?,
@@ -32,5 +38,10 @@ impl<T: Real> Operators<T> {
             top: SoftmaxTopk::new(modules)?,
             cam: CamUpsample::new(modules)?,
         })
+    }
+
+    /// The preprocessing for images of so many channels.
+    pub(super) fn preprocess(&self, channels: usize) -> &Preprocess<T> {
+        self.packed.as_ref().filter(|_| channels == 3).unwrap_or(&self.padded)
     }
 }

@@ -1,28 +1,33 @@
-//! A network of one precision on one stream, with the plans of the shapes that were run last.
+//! A network of one precision on two streams that take turns, with the plans of the shapes that were run last.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use cudarc::driver::CudaStream;
+use image::RgbImage;
 
 use super::blueprint::{Blueprint, Key, Maps};
+use super::colormaps::Colormaps;
+use super::lane::{Flight, Lane};
 use super::measure::{DevicePasses, DeviceTimes};
 use super::operators::Operators;
 use super::parameters::Parameters;
 use super::plan::{Body, Plan};
 use super::real::Real;
-use super::{CudaError, Modules, Norm};
+use super::source::Source;
+use super::{CudaError, Modules, Norm, Show};
 use crate::cam::{Enlarge, Enlarged, Evidence, Found, Head, Levels, Map, Selection};
-use crate::network::{Layer, Model, Network, PlanReport, Slots};
+use crate::network::{Layer, Model, Network, PlanReport, PlannedStep, Slots};
 use crate::tensor::{Nhwc, Precision};
 
-/// Plans that keep their memory and graph; the one that was not used for longest makes room.
-const MOST_PLANS: usize = 4;
+/// Passes that may be under way: the pictures of one are copied and resized while the other computes.
+const LANES: usize = 2;
 
 pub(super) struct Pipeline<T: Real> {
-    plans: Vec<Plan>, // used last at the end
+    lanes: [Lane; LANES],
     parameters: Parameters<T>,
     operators: Operators<T>,
+    colormaps: Colormaps,
     network: Network,
     slots: Slots,
     /// For maps that the host computes.
@@ -31,7 +36,23 @@ pub(super) struct Pipeline<T: Real> {
     serial: bool,
     /// Images per pass, where the device has no room for more, by their size.
     limits: HashMap<(usize, usize), usize>,
-    stream: Arc<CudaStream>,
+    /// The error that no later call can succeed after.
+    fatal: Option<String>,
+}
+
+/// What is finished of a submission. Shared by whoever waits for it and the lane that its last pass is on.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub found: Found,
+    pub error: Option<CudaError>,
+}
+
+/// A submission's [`Outcome`].
+pub(super) type Slot = Arc<Mutex<Outcome>>;
+
+/// The outcome, whatever happened to other users.
+pub(super) fn open(slot: &Slot) -> MutexGuard<'_, Outcome> {
+    slot.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Sees a layer, the shape of its output and the output.
@@ -39,15 +60,15 @@ pub(super) type Visitor<'a> = dyn FnMut(&Layer, [usize; 4], &[f32]) + 'a;
 
 /// What a pipeline is asked, whatever its precision.
 pub(super) trait Run: Send {
-    /// Runs images `[N, H, W, 3]` in as many passes as the device's memory asks for; what is finished is in `found` even when
-    /// a later pass fails.
-    fn run(
-        &mut self,
-        images: &Nhwc,
-        selection: Selection<'_>,
-        enlarge: Option<Enlarge>,
-        found: &mut Found,
-    ) -> Result<(), CudaError>;
+    /// Runs images of `[n, h, w]` in as many passes as the device's memory asks for; the last one may still be under way when
+    /// this returns, beside that of another submission. What goes wrong is in the outcome.
+    fn submit(&mut self, images: Source<'_>, image: [usize; 3], selection: Selection<'_>, show: Option<Show>) -> Slot;
+
+    /// Waits until a submission is complete.
+    fn finish(&mut self, slot: &Slot);
+
+    /// The error that no later call can succeed after.
+    fn fatal(&self) -> Option<&str>;
 
     /// Runs in one pass, layer by layer.
     fn visit(&mut self, images: &Nhwc, visit: &mut Visitor<'_>) -> Result<(), CudaError>;
@@ -55,8 +76,8 @@ pub(super) trait Run: Send {
     /// Times passes by the device's clock.
     fn measure(&mut self, wanted: DevicePasses<'_>) -> Result<DeviceTimes, CudaError>;
 
-    /// How a pass over images of a shape runs.
-    fn plan(&self, image: [usize; 3], maps: usize) -> Result<PlanReport, CudaError>;
+    /// How a pass over images of a shape runs that come as tensors, or as `pictures`.
+    fn plan(&self, image: [usize; 3], maps: usize, pictures: bool) -> Result<PlanReport, CudaError>;
 }
 
 impl<T: Real> Pipeline<T> {
@@ -71,20 +92,25 @@ impl<T: Real> Pipeline<T> {
         norm: Norm,
         serial: bool,
     ) -> Result<Self, CudaError> {
-        let stream = modules.context().new_stream()?;
+        let lane = || Ok::<_, CudaError>(Lane::new(modules.context().new_stream()?));
+        let lanes = [lane()?, lane()?];
+        let stream = lanes[0].stream();
         let network = model.network().clone();
+        let (parameters, colormaps) = (Parameters::upload(model, stream, norm)?, Colormaps::upload(stream)?);
+        stream.synchronize()?; // the other lane reads them too
         let (weights, bias) = model.classifier()?;
         Ok(Self {
-            plans: Vec::new(),
             operators: Operators::load(modules, precision)?,
-            parameters: Parameters::upload(model, &stream, norm)?,
+            parameters,
+            colormaps,
             slots: Slots::plan(&network),
             head: Head::new(weights, bias),
             network,
             norm,
             serial,
             limits: HashMap::new(),
-            stream,
+            fatal: None,
+            lanes,
         })
     }
 
@@ -93,55 +119,122 @@ impl<T: Real> Pipeline<T> {
     }
 
     pub(super) fn stream(&self) -> &Arc<CudaStream> {
-        &self.stream
+        self.lanes[0].stream()
     }
 
     /// What the steps of this pipeline's plans refer to.
     pub(super) fn body(&self) -> Body<'_, T> {
-        Body { network: &self.network, operators: &self.operators, parameters: &self.parameters }
+        Body { network: &self.network, operators: &self.operators, parameters: &self.parameters, colormaps: &self.colormaps }
     }
 
     pub(super) fn blueprint(&self, key: Key) -> Result<Blueprint, CudaError> {
         Blueprint::new(&self.network, &self.slots, self.norm, &self.operators, key)
     }
 
-    /// The plan of `key`, from the last ones or new. If there is no room, the others go first.
-    fn take(&mut self, key: Key) -> Result<Plan, CudaError> {
-        if let Some(at) = self.plans.iter().position(|plan| plan.blueprint.key == key) {
-            return Ok(self.plans.remove(at));
-        }
-        while self.plans.len() >= MOST_PLANS {
-            self.plans.remove(0);
-        }
-        match Plan::new(self.blueprint(key)?, &self.stream) {
-            Err(CudaError::OutOfMemory { .. }) if !self.plans.is_empty() => {
-                self.plans.clear();
-                self.stream.synchronize()?; // what is freed in stream order is free after this
-                Plan::new(self.blueprint(key)?, &self.stream)
-            }
-            plan => plan,
+    /// A plan of `key` on a lane, from the last ones or new.
+    fn take(&mut self, lane: usize, key: Key) -> Result<Plan, CudaError> {
+        match self.lanes[lane].take(key) {
+            Some(plan) => Ok(plan),
+            None => Plan::new(self.blueprint(key)?, self.lanes[lane].stream()),
         }
     }
 
-    /// One pass.
-    fn pass(
+    /// Gives back all memory but the parameters', once what uses it is complete. Says whether there was any.
+    fn release(&mut self) -> Result<bool, CudaError> {
+        let mut any = false;
+        for lane in 0..LANES {
+            self.land(lane);
+            any |= self.lanes[lane].clear()?;
+        }
+        Ok(any)
+    }
+
+    /// Starts one pass on a lane that is free.
+    fn launch(
         &mut self,
-        images: &[f32],
+        lane: usize,
+        images: Source<'_>,
         key: Key,
         selection: Selection<'_>,
-        classes: &[i32],
-        found: &mut Found,
+        slot: &Slot,
     ) -> Result<(), CudaError> {
-        let mut plan = self.take(key)?;
-        let body = Body { network: &self.network, operators: &self.operators, parameters: &self.parameters };
-        plan.run(&body, images, classes, self.serial)?;
-        self.collect(&plan, selection, classes, found)?;
-        self.plans.push(plan);
+        let mut plan = self.take(lane, key)?;
+        let mut staging = std::mem::take(&mut self.lanes[lane].staging);
+        let started = plan.start(&self.body(), images, &given(selection), self.serial, &mut staging);
+        self.lanes[lane].staging = staging;
+        started?;
+        self.lanes[lane].flight = Some(Flight { plan, chosen: selection.into(), slot: slot.clone() });
         Ok(())
     }
 
+    /// Waits for the pass of a lane, if there is one, and puts what it found into its outcome.
+    fn land(&mut self, lane: usize) {
+        let Some(Flight { plan, chosen, slot }) = self.lanes[lane].flight.take() else { return };
+        let mut outcome = open(&slot);
+        let waited = plan.wait();
+        let usable = waited.is_ok();
+        if let Err(error) = waited.and_then(|()| self.collect(&plan, chosen.selection(), &mut outcome.found)) {
+            self.fail(&mut outcome, error);
+        }
+        if usable {
+            self.lanes[lane].keep(plan);
+        }
+    }
+
+    fn fail(&mut self, outcome: &mut Outcome, error: CudaError) {
+        if error.is_final() {
+            self.fatal.get_or_insert_with(|| error.to_string());
+        }
+        outcome.error.get_or_insert(error);
+    }
+
+    /// Starts the passes of one submission, one after the other; the last one is left under way.
+    fn start(
+        &mut self,
+        images: Source<'_>,
+        [n, h, w]: [usize; 3],
+        selection: Selection<'_>,
+        show: Option<Show>,
+        slot: &Slot,
+    ) -> Result<(), CudaError> {
+        let maps = Maps::of(selection, self.network.architecture().classes());
+        let show = show.filter(|show| images.is_pictures() || !matches!(show, Show::Overlay(_)));
+        let mut first = 0;
+        while first < n {
+            // The first lane as long as it is free, so that who waits for each pass needs the memory of one.
+            let lane = self.lanes.iter().position(|lane| lane.flight.is_none()).unwrap_or_else(|| self.oldest());
+            self.land(lane);
+            let most = self.limits.get(&(h, w)).copied().unwrap_or(n);
+            let count = most.min(n - first);
+            let key = Key { image: [count, h, w], pixels: images.is_pictures(), maps, show, joined: true };
+            match self.launch(lane, images.part(first, count, h * w), key, selection, slot) {
+                Ok(()) => {
+                    self.lanes[lane].turn = self.lanes.iter().map(|lane| lane.turn).max().unwrap_or(0) + 1;
+                    first += count;
+                    if first < n {
+                        self.land(lane); // where a batch is split, two passes at a time have no room
+                        if open(slot).error.is_some() {
+                            return Ok(());
+                        }
+                    }
+                }
+                Err(error) if error.is_lack_of_memory() && self.release()? => {}
+                Err(error) if error.is_about_size() && count > 1 => {
+                    self.limits.insert((h, w), count.div_ceil(2));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The lane whose pass began first.
+    fn oldest(&self) -> usize {
+        (0..LANES).min_by_key(|&lane| self.lanes[lane].turn).unwrap_or(0)
+    }
+
     /// Appends a plan's results to `found`.
-    fn collect(&self, plan: &Plan, selection: Selection<'_>, given: &[i32], found: &mut Found) -> Result<(), CudaError> {
+    fn collect(&self, plan: &Plan, selection: Selection<'_>, found: &mut Found) -> Result<(), CudaError> {
         let blueprint = &plan.blueprint;
         let (n, maps) = (blueprint.key.image[0], blueprint.key.maps.count());
         let logits: &[f32] = plan.result(blueprint.layers[blueprint.layers.len() - 1])?;
@@ -151,7 +244,7 @@ impl<T: Real> Pipeline<T> {
         {
             return Err(CudaError::ActivationOverflow { image: found.images() + image });
         }
-        let ranked: &[i32] = plan.result(blueprint.index)?;
+        let (ranked, given): (&[i32], _) = (plan.result(blueprint.index)?, given(selection));
         let by_host = blueprint.cam.is_none() && (maps > 0 || blueprint.key.maps == Maps::Host);
         let features = if by_host {
             let shape = blueprint.shapes[self.network.features()].output;
@@ -163,7 +256,7 @@ impl<T: Real> Pipeline<T> {
         for image in 0..n {
             let of_image = match blueprint.key.maps {
                 Maps::Top(k) => &ranked[image * k..][..k],
-                Maps::Classes(_) | Maps::Host => given,
+                Maps::Classes(_) | Maps::Host => &given,
             };
             let logits = &logits[image * classes..][..classes];
             let maps: Vec<(usize, Map)> = match (&features, blueprint.cam) {
@@ -175,14 +268,25 @@ impl<T: Real> Pipeline<T> {
                 }
                 (None, None) => Vec::new(),
             };
-            let enlarged = match (blueprint.key.enlarge, blueprint.cam) {
-                (None, _) => Vec::new(),
-                (Some(enlarge), None) => maps.iter().map(|(_, map)| enlarge.apply(map)).collect(),
-                (Some(enlarge), Some(_)) => shown(plan, enlarge, image * maps.len()..(image + 1) * maps.len())?,
-            };
-            found.push(logits, maps, enlarged);
+            let range = image * maps.len()..(image + 1) * maps.len();
+            let (mut enlarged, mut overlays) = (Vec::new(), Vec::new());
+            match (blueprint.key.show, blueprint.cam) {
+                (Some(Show::Enlarged(enlarge)), Some(_)) => enlarged = shown(plan, enlarge, range)?,
+                (Some(Show::Enlarged(enlarge)), None) => enlarged = maps.iter().map(|(_, map)| enlarge.apply(map)).collect(),
+                (Some(Show::Overlay(_)), Some(cam)) => overlays = drawn(plan, (cam.out_h, cam.out_w), range)?,
+                (Some(Show::Overlay(_)) | None, _) => {}
+            }
+            found.push(logits, maps, enlarged, overlays);
         }
         Ok(())
+    }
+}
+
+/// Classes that the device is told, checked against the network's.
+fn given(selection: Selection<'_>) -> Vec<i32> {
+    match selection {
+        Selection::Top(_) | Selection::Asked(_) => Vec::new(),
+        Selection::Classes(classes) => classes.iter().map(|&class| class as i32).collect(),
     }
 }
 
@@ -200,42 +304,44 @@ fn shown(plan: &Plan, enlarge: Enlarge, maps: std::ops::Range<usize>) -> Result<
     maps.map(one).collect()
 }
 
+/// Overlays of the last run.
+fn drawn(plan: &Plan, (h, w): (usize, usize), maps: std::ops::Range<usize>) -> Result<Vec<RgbImage>, CudaError> {
+    let (all, bytes) = (plan.result::<u8>(plan.blueprint.shown)?, h * w * 3);
+    let one = |map| RgbImage::from_raw(w as u32, h as u32, all[map * bytes..][..bytes].to_vec());
+    Ok(maps.filter_map(one).collect())
+}
+
 impl<T: Real> Run for Pipeline<T> {
-    fn run(
-        &mut self,
-        images: &Nhwc,
-        selection: Selection<'_>,
-        enlarge: Option<Enlarge>,
-        found: &mut Found,
-    ) -> Result<(), CudaError> {
-        let [n, h, w, _] = images.shape();
-        let maps = Maps::of(selection, self.network.architecture().classes());
-        let classes: Vec<i32> = match selection {
-            Selection::Top(_) | Selection::Asked(_) => Vec::new(),
-            Selection::Classes(classes) => classes.iter().map(|&class| class as i32).collect(), // checked against the network's
-        };
-        let mut first = 0;
-        while first < n {
-            let most = self.limits.get(&(h, w)).copied().unwrap_or(n);
-            let count = most.min(n - first);
-            let batch = &images.data()[first * h * w * 3..][..count * h * w * 3];
-            match self.pass(batch, Key { image: [count, h, w], maps, enlarge, joined: true }, selection, &classes, found) {
-                Ok(()) => first += count,
-                Err(error) if error.is_about_size() && count > 1 => {
-                    self.limits.insert((h, w), count.div_ceil(2));
-                }
-                Err(error) => return Err(error),
+    fn submit(&mut self, images: Source<'_>, image: [usize; 3], selection: Selection<'_>, show: Option<Show>) -> Slot {
+        let slot = Slot::default();
+        if let Err(error) = self.start(images, image, selection, show, &slot) {
+            self.fail(&mut open(&slot), error);
+        }
+        slot
+    }
+
+    fn finish(&mut self, slot: &Slot) {
+        for lane in 0..LANES {
+            if self.lanes[lane].flight.as_ref().is_some_and(|flight| Arc::ptr_eq(&flight.slot, slot)) {
+                self.land(lane);
             }
         }
-        Ok(())
+    }
+
+    fn fatal(&self) -> Option<&str> {
+        self.fatal.as_deref()
     }
 
     fn visit(&mut self, images: &Nhwc, visit: &mut Visitor<'_>) -> Result<(), CudaError> {
         let [n, h, w, _] = images.shape();
-        let mut plan = self.take(Key { image: [n, h, w], maps: Maps::Top(0), enlarge: None, joined: false })?;
-        let body = Body { network: &self.network, operators: &self.operators, parameters: &self.parameters };
-        plan.visit(&body, images.data(), visit)?;
-        self.plans.push(plan);
+        self.land(0);
+        let key = Key { image: [n, h, w], pixels: false, maps: Maps::Top(0), show: None, joined: false };
+        let mut plan = match self.take(0, key) {
+            Err(error) if error.is_lack_of_memory() && self.release()? => self.take(0, key),
+            plan => plan,
+        }?;
+        plan.visit(&self.body(), images.data(), visit)?;
+        self.lanes[0].keep(plan);
         Ok(())
     }
 
@@ -243,11 +349,16 @@ impl<T: Real> Run for Pipeline<T> {
         self.time(wanted)
     }
 
-    fn plan(&self, image: [usize; 3], maps: usize) -> Result<PlanReport, CudaError> {
+    fn plan(&self, image: [usize; 3], maps: usize, pictures: bool) -> Result<PlanReport, CudaError> {
         let maps = Maps::of(Selection::Top(maps), self.network.architecture().classes());
-        let blueprint = self.blueprint(Key { image, maps, enlarge: None, joined: true })?;
+        let blueprint = self.blueprint(Key { image, pixels: pictures, maps, show: None, joined: true })?;
         let (parameters, activations) = (self.parameters.bytes() as u64, blueprint.layout.bytes() as u64);
-        Ok(PlanReport { steps: blueprint.names, parameters, activations })
+        let mut steps = blueprint.names;
+        if pictures {
+            let kernel = self.operators.preprocess(blueprint.image_channels).name();
+            steps.insert(0, PlannedStep { layer: "preprocess".to_owned(), kernel });
+        }
+        Ok(PlanReport { steps, parameters, activations })
     }
 }
 
@@ -266,14 +377,20 @@ mod tests {
         let modules = Modules::new(device::open(0).unwrap()).unwrap();
         let mut pipeline = Pipeline::<f32>::new(&model, &modules, Precision::F32, Norm::Folded, true).unwrap();
         let images = Nhwc::new([1, 8, 8, 3], vec![0.5; 8 * 8 * 3]);
-        let mut found = Found::default();
-        pipeline.run(&images, Selection::Top(1), None, &mut found).unwrap();
+        let run = |pipeline: &mut Pipeline<f32>| {
+            let slot = pipeline.submit(Source::Tensor(images.data()), [1, 8, 8], Selection::Top(1), None);
+            pipeline.finish(&slot);
+            let Outcome { found, error } = std::mem::take(&mut *open(&slot));
+            (pipeline.fatal().is_some(), found.images(), error)
+        };
+        assert!(matches!(run(&mut pipeline), (false, 1, None)));
         pipeline.parameters.take_memory_away();
-        let error = pipeline.run(&images, Selection::Top(1), None, &mut found).unwrap_err();
+        let (ended, images, error) = run(&mut pipeline);
+        assert_eq!((ended, images), (true, 0));
+        let error = error.unwrap();
         let CudaError::Fault { kernel, place, .. } = &error else { panic!("{error}") };
         assert!(kernel.starts_with("conv2d_direct_f32_nhwc"), "{error}");
         assert_eq!(place, "`conv1` of 1 images of 8x8");
         assert!(error.is_final());
-        assert_eq!(found.images(), 1, "what was finished is there");
     }
 }

@@ -7,21 +7,27 @@ use cudarc::driver::{CudaGraph, CudaStream, DriverError, PinnedHostSlice};
 
 use super::arena::{Arena, Region};
 use super::blueprint::{Blueprint, Maps, Step};
+use super::colormaps::Colormaps;
 use super::operators::Operators;
 use super::parameters::{NormSpans, Parameters};
 use super::real::{Convolutions, Real};
+use super::source::Source;
+use super::staging::{Staged, Staging};
 use super::{
     BatchNormArgs, CamClasses, CamOutput, CamUpsampleArgs, Conv2dArgs, CudaError, Epilogue, GlobalAvgPoolArgs, LinearArgs,
-    LinearInput, LinearShape, MaxPool2dArgs, SoftmaxTopkArgs, Span, StemArgs, StemImage, TopkShape, Workspace,
+    LinearInput, LinearShape, MaxPool2dArgs, PreprocessArgs, Show, SoftmaxTopkArgs, Span, StemArgs, StemImage, TopkShape,
+    Workspace,
 };
-use crate::cam::{Levels, Normalisation};
+use crate::cam::{Enlarge, Levels, Normalisation};
 use crate::network::{Layer, Network, Op, Value};
+use crate::render::Style;
 
 /// What the steps of a plan refer to.
 pub(super) struct Body<'a, T: Real> {
     pub network: &'a Network,
     pub operators: &'a Operators<T>,
     pub parameters: &'a Parameters<T>,
+    pub colormaps: &'a Colormaps,
 }
 
 /// Memory for one blueprint, on one stream, and the graph of its steps.
@@ -67,7 +73,7 @@ impl Plan {
         #[allow(unsafe_code)]
         let (image, classes, results) = unsafe {
             (
-                context.alloc_pinned_with_flags(blueprint.image.bytes(), 0)?,
+                context.alloc_pinned_with_flags(if blueprint.key.pixels { 1 } else { blueprint.image.bytes() }, 0)?,
                 context.alloc_pinned_with_flags(blueprint.classes.bytes().max(1), 0)?,
                 context.alloc_pinned_with_flags(blueprint.results.bytes(), 0)?,
             )
@@ -75,20 +81,23 @@ impl Plan {
         Ok(Self { graph: None, blueprint, arena, image, classes, results, stream: stream.clone(), proven: false })
     }
 
-    /// Runs normalised images `[N, H, W, 3]`. `serial`: every step is waited for, so that a fault names its kernel, as the
-    /// first run does; later ones replay the recorded graph.
+    /// Enqueues the images' way to the device, all steps and the copy of the results; [`Plan::wait`] says when they are there.
+    /// `serial`: every step is waited for, so that a fault names its kernel, as the first run does; later ones replay the
+    /// recorded graph. Pictures go through `staging`, which nobody else uses meanwhile.
     ///
     /// # Errors
     /// [`CudaError::Fault`] from a kernel, or what else the driver says.
-    pub(super) fn run<T: Real>(
+    pub(super) fn start<T: Real>(
         &mut self,
         body: &Body<'_, T>,
-        images: &[f32],
+        images: Source<'_>,
         classes: &[i32],
         serial: bool,
+        staging: &mut Staging,
     ) -> Result<(), CudaError> {
-        self.upload::<T>(images, classes)?;
-        if serial || !self.proven {
+        let serial = serial || !self.proven;
+        self.upload(body, images, classes, serial, staging)?;
+        if serial {
             for index in 0..self.blueprint.steps.len() {
                 self.run_step(body, index)?;
             }
@@ -98,6 +107,14 @@ impl Plan {
         }
         let source = self.arena.bytes(self.blueprint.results);
         self.stream.memcpy_dtoh(&source, &mut self.results).map_err(|source| self.graph_fault(source))?;
+        Ok(())
+    }
+
+    /// Waits for what was started.
+    ///
+    /// # Errors
+    /// [`CudaError::Fault`] from a kernel, or what else the driver says.
+    pub(super) fn wait(&self) -> Result<(), CudaError> {
         // cudarc tracks pinned memory by events, which are off: nothing but the stream says when the copy is done.
         self.stream.synchronize().map_err(|source| self.graph_fault(source))?;
         Ok(())
@@ -138,14 +155,14 @@ impl Plan {
     /// Runs as the serial mode does and shows `visit` each layer of the table with its output, once it is complete.
     ///
     /// # Errors
-    /// As [`Plan::run`].
+    /// As [`Plan::start`].
     pub(super) fn visit<T: Real>(
         &mut self,
         body: &Body<'_, T>,
         images: &[f32],
         mut visit: impl FnMut(&Layer, [usize; 4], &[f32]),
     ) -> Result<(), CudaError> {
-        self.upload::<T>(images, &[])?;
+        self.upload(body, Source::Tensor(images), &[], true, &mut Staging::default())?;
         for index in 0..self.blueprint.steps.len() {
             self.run_step(body, index)?;
             let complete = match (self.blueprint.steps[index], self.blueprint.steps.get(index + 1)) {
@@ -183,10 +200,60 @@ impl Plan {
         Ok(T::to_f32s(&self.arena.read::<T>(self.blueprint.layers[network.features()])?))
     }
 
-    /// Enqueues the copies of images, padded and rounded to `T`, and classes.
-    fn upload<T: Real>(&mut self, images: &[f32], classes: &[i32]) -> Result<(), CudaError> {
+    /// Enqueues what brings images and classes to where the steps expect them. `serial`: kernels are waited for.
+    fn upload<T: Real>(
+        &mut self,
+        body: &Body<'_, T>,
+        images: Source<'_>,
+        classes: &[i32],
+        serial: bool,
+        staging: &mut Staging,
+    ) -> Result<(), CudaError> {
         // The copies of an earlier run have been waited for, unless it failed in the middle.
         self.stream.synchronize()?;
+        match images {
+            Source::Tensor(values) => self.upload_tensor::<T>(values)?,
+            Source::Pictures(photographs) => {
+                let staged = staging.upload(&self.stream, photographs)?;
+                for (index, staged) in staged.iter().enumerate() {
+                    let done = self.preprocess(body, index, staging, staged);
+                    let done = done.and_then(|()| if serial { Ok(self.stream.synchronize()?) } else { Ok(()) });
+                    done.map_err(|error| {
+                        self.fault_in(error, || {
+                            let kernel = body.operators.preprocess(self.blueprint.image_channels).name();
+                            (kernel, "`preprocess`".to_owned())
+                        })
+                    })?;
+                }
+            }
+        }
+        if !classes.is_empty() {
+            bytemuck::cast_slice_mut::<u8, i32>(self.classes.as_mut_slice()?).copy_from_slice(classes);
+            self.stream.memcpy_htod(&self.classes, &mut self.arena.bytes_mut(self.blueprint.classes))?;
+        }
+        Ok(())
+    }
+
+    /// Enqueues the resize, the cut and the normalisation of one picture.
+    fn preprocess<T: Real>(&self, body: &Body<'_, T>, index: usize, staging: &Staging, staged: &Staged) -> Result<(), CudaError> {
+        let Some((words, window, between)) = staging.spans(staged) else { return Ok(()) };
+        let [_, h, w] = self.blueprint.key.image;
+        let pixels = self.blueprint.pixels.part(index, h * w * 3);
+        let image = self.blueprint.image.part(index, h * w * self.blueprint.image_channels * size_of::<T>());
+        let args = PreprocessArgs {
+            window,
+            pitch: 3 * staged.tables.window().0.len(),
+            tables: &staged.tables,
+            words,
+            between,
+            crop: self.arena.span_mut(pixels),
+            y: Some(self.arena.span_mut(image)),
+        };
+        body.operators.preprocess(self.blueprint.image_channels).launch(&self.stream, args)
+    }
+
+    /// Enqueues the copy of normalised images `[N, H, W, 3]`, padded and rounded to `T`.
+    fn upload_tensor<T: Real>(&mut self, images: &[f32]) -> Result<(), CudaError> {
         let channels = self.blueprint.image_channels;
         let pixels: &mut [T] = bytemuck::cast_slice_mut(self.image.as_mut_slice()?);
         for (from, to) in images.as_chunks::<3>().0.iter().zip(pixels.chunks_exact_mut(channels)) {
@@ -196,27 +263,25 @@ impl Plan {
             }
         }
         self.stream.memcpy_htod(&self.image, &mut self.arena.bytes_mut(self.blueprint.image))?;
-        if !classes.is_empty() {
-            bytemuck::cast_slice_mut::<u8, i32>(self.classes.as_mut_slice()?).copy_from_slice(classes);
-            self.stream.memcpy_htod(&self.classes, &mut self.arena.bytes_mut(self.blueprint.classes))?;
-        }
         Ok(())
     }
 
     /// One step, waited for.
     fn run_step<T: Real>(&self, body: &Body<'_, T>, index: usize) -> Result<(), CudaError> {
         let done = self.enqueue(body, self.blueprint.steps[index]).and_then(|()| Ok(self.stream.synchronize()?));
-        done.map_err(|error| match error {
+        let name = &self.blueprint.names[index];
+        done.map_err(|error| self.fault_in(error, || (name.kernel.clone(), format!("`{}`", name.layer))))
+    }
+
+    /// `error`, told as the fault of the kernel and the layer that `name` says, if it is the driver's.
+    fn fault_in(&self, error: CudaError, name: impl FnOnce() -> (String, String)) -> CudaError {
+        match error {
             CudaError::Launch { source, .. } | CudaError::Driver(source) => {
-                let (name, [n, h, w]) = (&self.blueprint.names[index], self.blueprint.key.image);
-                CudaError::Fault {
-                    kernel: name.kernel.clone(),
-                    place: format!("`{}` of {n} images of {h}x{w}", name.layer),
-                    source,
-                }
+                let ((kernel, layer), [n, h, w]) = (name(), self.blueprint.key.image);
+                CudaError::Fault { kernel, place: format!("{layer} of {n} images of {h}x{w}"), source }
             }
             error => error,
-        })
+        }
     }
 
     /// A fault of a replay: the kernel is one of many.
@@ -269,7 +334,6 @@ impl Plan {
             }
             Step::Cam => {
                 let Some(shape) = self.blueprint.cam else { return Ok(()) };
-                let enlarge = self.blueprint.key.enlarge;
                 let classes = match self.blueprint.key.maps {
                     Maps::Top(_) => CamClasses::Likeliest {
                         logits: self.output(self.blueprint.layers.len() - 1),
@@ -279,19 +343,35 @@ impl Plan {
                         CamClasses::Given { classes: self.arena.span(self.blueprint.classes), stride: 0 }
                     }
                 };
+                let (normalisation, output) = match self.blueprint.key.show {
+                    None => (Normalisation::None, CamOutput::F32(self.arena.span_mut(self.blueprint.shown))),
+                    Some(Show::Enlarged(Enlarge { normalisation, levels, .. })) => {
+                        let output = match levels {
+                            Levels::F32 => CamOutput::F32(self.arena.span_mut(self.blueprint.shown)),
+                            Levels::F16 => CamOutput::F16(self.arena.span_mut(self.blueprint.shown)),
+                            Levels::U8 => CamOutput::U8(self.arena.span_mut(self.blueprint.shown)),
+                        };
+                        (normalisation, output)
+                    }
+                    Some(Show::Overlay(Style { colormap, alpha, normalisation })) => {
+                        let output = CamOutput::Overlay {
+                            crop: self.arena.span(self.blueprint.pixels),
+                            colormap: body.colormaps.span(colormap),
+                            alpha: alpha.get(),
+                            picture: self.arena.span_mut(self.blueprint.shown),
+                        };
+                        (normalisation, output)
+                    }
+                };
                 let args = CamUpsampleArgs {
                     shape,
                     features: self.output(body.network.features()),
                     weights: body.parameters.classifier().0,
                     classes,
-                    normalisation: enlarge.map_or(Normalisation::None, |enlarge| enlarge.normalisation),
+                    normalisation,
                     raw: self.arena.span_mut(self.blueprint.raw),
                     range: self.arena.span_mut(self.blueprint.range),
-                    output: match enlarge.map(|enlarge| enlarge.levels) {
-                        None | Some(Levels::F32) => CamOutput::F32(self.arena.span_mut(self.blueprint.shown)),
-                        Some(Levels::F16) => CamOutput::F16(self.arena.span_mut(self.blueprint.shown)),
-                        Some(Levels::U8) => CamOutput::U8(self.arena.span_mut(self.blueprint.shown)),
-                    },
+                    output,
                 };
                 body.operators.cam.launch(&self.stream, args)
             }

@@ -40,42 +40,56 @@ pub struct Preprocess<T> {
 struct Passes {
     /// To bytes.
     first: CudaFunction,
+    /// To the crop.
+    crop: CudaFunction,
     /// To the crop and the tensor.
-    second: CudaFunction,
+    both: CudaFunction,
 }
 
 /// What [`Preprocess::launch`] reads and writes.
 pub struct PreprocessArgs<'a, T> {
-    /// Rows of RGB pixels, `pitch * H` bytes for the picture's H.
-    pub picture: Span<'a, u8>,
-    /// Bytes from one row of `picture` to the next.
+    /// Rows of RGB pixels of the picture's window, `pitch` bytes for each of them.
+    pub window: Span<'a, u8>,
+    /// Bytes from one row of `window` to the next.
     pub pitch: usize,
     /// The way from the picture to the crop.
     pub tables: &'a PreprocessTables,
+    /// [`PreprocessTables::words`] on the device.
+    pub words: Span<'a, i32>,
     /// The picture between the passes, [`PreprocessTables::between_bytes`].
     pub between: SpanMut<'a, u8>,
     /// The pixels that the network sees, `[H, W, 3]`.
     pub crop: SpanMut<'a, u8>,
-    /// The same, normalised: `[H, W, channels]`, those past the third being 0; 16-byte aligned.
-    pub y: SpanMut<'a, T>,
+    /// The same, normalised: `[H, W, channels]`, those past the third being 0; 16-byte aligned, but for 3 channels. `None` for the pixels alone.
+    pub y: Option<SpanMut<'a, T>>,
 }
 
 impl<T: Element> Preprocess<T> {
-    /// Loads the kernels that write `channels`: 3 or 4 for f32, 4 or 8 for f16.
+    /// Loads the kernels that write `channels`: 3 or 4 for f32, 3, 4 or 8 for f16, 8 for bf16.
     ///
     /// # Errors
     /// [`CudaError::Unsupported`] for another number, else as [`Modules::function`].
     pub fn new(modules: &Modules, channels: usize) -> Result<Self, CudaError> {
-        let known: [usize; 2] = if size_of::<T>() == 2 { [4, 8] } else { [3, 4] };
+        let known: &[usize] = match T::NAME {
+            "f32" => &[3, 4],
+            "f16" => &[3, 4, 8],
+            _ => &[8],
+        };
         if !known.contains(&channels) {
             let reason = format!("{channels} channels of {}, expected {known:?}", T::NAME);
             return Err(Unsupported { kernel: KERNEL, reason }.into());
         }
         let load = |axis: &str| -> Result<Passes, CudaError> {
             let entry = |what: &str| modules.function(KERNEL, &format!("resize_{axis}_{what}"), 0);
-            Ok(Passes { first: entry("u8")?, second: entry(&format!("normalise_{}_c{channels}", T::NAME))? })
+            let both = entry(&format!("normalise_{}_c{channels}", T::NAME))?;
+            Ok(Passes { first: entry("u8")?, crop: entry("crop_u8")?, both })
         };
         Ok(Self { channels, horizontal: load("horizontal")?, vertical: load("vertical")?, element: std::marker::PhantomData })
+    }
+
+    /// How plans call the kernels that also write the tensor.
+    pub fn name(&self) -> String {
+        format!("resize_normalise_{}_c{}", T::NAME, self.channels)
     }
 
     /// Why these kernels cannot run `tables` on rows of `pitch` bytes, or `Ok`. Touches no device.
@@ -83,16 +97,17 @@ impl<T: Element> Preprocess<T> {
     /// # Errors
     /// A pitch less than a row, or more than the kernels' indices hold.
     pub fn can_run(&self, tables: &PreprocessTables, pitch: usize) -> Result<(), Unsupported> {
-        let ((w, h), (crop_w, crop_h)) = (tables.picture(), tables.crop());
-        let row = 3 * w;
+        let ((columns, rows), (crop_w, crop_h)) = (tables.window(), tables.crop());
+        let row = 3 * columns.len();
         if pitch < row || i32::try_from(pitch).is_err() {
-            let reason = format!("rows of {w} pixels are {pitch} bytes apart, expected {row} to 2^31 - 1");
+            let reason = format!("rows of {} pixels are {pitch} bytes apart, expected {row} to 2^31 - 1", columns.len());
             return Err(Unsupported { kernel: KERNEL, reason });
         }
         limits::activation(KERNEL, [1, crop_h, crop_w, self.channels])?;
-        let rows = tables.between().1.max(crop_h).div_ceil(PREPROCESS_TILE.1 as usize);
-        limits::grid(KERNEL, "blocks of rows", rows)?;
-        pitch.checked_mul(h).map(|_| ()).ok_or_else(|| Unsupported { kernel: KERNEL, reason: "the picture is too large".into() })
+        let blocks = tables.between().1.max(crop_h).div_ceil(PREPROCESS_TILE.1 as usize);
+        limits::grid(KERNEL, "blocks of rows", blocks)?;
+        let bytes = pitch.checked_mul(rows.len());
+        bytes.map(|_| ()).ok_or_else(|| Unsupported { kernel: KERNEL, reason: "the picture is too large".into() })
     }
 
     fn config((w, h): (usize, usize)) -> LaunchConfig {
@@ -109,31 +124,40 @@ impl<T: Element> Preprocess<T> {
         let tables = args.tables;
         self.can_run(tables, args.pitch)?;
         let (crop_w, crop_h) = tables.crop();
-        args.picture.check(KERNEL, "picture", args.pitch * tables.picture().1, 1)?;
+        args.window.check(KERNEL, "window", args.pitch * tables.window().1.len(), 1)?;
+        args.words.check(KERNEL, "words", tables.words().len(), 4)?;
         args.between.check(KERNEL, "between", tables.between_bytes(), 1)?;
         args.crop.check(KERNEL, "crop", crop_w * crop_h * 3, 1)?;
-        args.y.check(KERNEL, "y", crop_w * crop_h * self.channels, 16)?;
+        if let Some(y) = &args.y {
+            // Three channels are written one by one.
+            let alignment = if self.channels == 3 { size_of::<T>() as u64 } else { 16 };
+            y.check(KERNEL, "y", crop_w * crop_h * self.channels, alignment)?;
+        }
 
         let between @ (between_w, _) = tables.between();
-        let (first, second) = (tables.first_pass(), tables.second_pass());
+        let [first, second] = tables.passes();
         let fault = |source| CudaError::Launch { kernel: KERNEL, source };
+        let word = |at: usize| args.words.address + 4 * at as u64;
 
-        let picture = args.picture.address + tables.source_offset(args.pitch) as u64;
         let params = params(first, args.pitch, between, (0, 0), between);
-        let (starts, weights) = first.addresses(stream);
+        let (starts, weights) = (word(first.starts), word(first.weights));
         let mut call = stream.launch_builder(&self.passes(first).first);
-        call.arg(&picture).arg(&starts).arg(&weights).arg(&args.between.address).arg(&params);
+        call.arg(&args.window.address).arg(&starts).arg(&weights).arg(&args.between.address).arg(&params);
         // SAFETY: order and types match the entry in kernels/preprocess.cu; lengths were checked above, and the starts and
-        // weights keep every read inside the picture; the kernel writes only `between`, borrowed mutably.
+        // weights, made for this window, keep every read inside it; the kernel writes only `between`, borrowed mutably.
         #[allow(unsafe_code)]
         unsafe { call.launch(Self::config(between)) }.map_err(fault)?;
 
         let params = self::params(second, 3 * between_w, tables.seen(), tables.at(), tables.crop());
-        let (starts, weights) = second.addresses(stream);
-        let table = tables.table_address(stream);
-        let mut call = stream.launch_builder(&self.passes(second).second);
-        call.arg(&args.between.address).arg(&starts).arg(&weights).arg(&table).arg(&args.crop.address).arg(&args.y.address);
-        call.arg(&params);
+        let (starts, weights, values) = (word(second.starts), word(second.weights), word(tables.values()));
+        let passes = self.passes(second);
+        let mut call = stream.launch_builder(if args.y.is_some() { &passes.both } else { &passes.crop });
+        call.arg(&args.between.address).arg(&starts).arg(&weights);
+        if let Some(y) = &args.y {
+            call.arg(&values).arg(&args.crop.address).arg(&y.address).arg(&params);
+        } else {
+            call.arg(&args.crop.address).arg(&params);
+        }
         // SAFETY: as above; the kernel writes only `crop` and `y`, borrowed mutably.
         #[allow(unsafe_code)]
         unsafe { call.launch(Self::config(tables.crop())) }.map_err(fault)?;

@@ -1,66 +1,90 @@
-//! What the preprocessing kernels need to know about one size of picture: computed by the CPU's code, kept on the device.
+//! What the preprocessing kernels need to know about one picture: computed by the CPU's code.
 
-use cudarc::driver::{CudaSlice, CudaStream, DevicePtr};
+use std::ops::Range;
 
-use super::CudaError;
+use image::RgbImage;
+
 use crate::input::resize::{Taps, vertical_first};
 use crate::input::{CropPlan, Recipe};
 
 /// Weights of both passes and the values of the normalisation, for pictures of one size under one recipe.
 pub struct PreprocessTables {
-    picture: (usize, usize),
+    /// Columns and rows of the picture that the weights reach.
+    window: (Range<usize>, Range<usize>),
     crop: (usize, usize),
     /// Pixels of the crop that show the picture, and where they begin.
     seen: (usize, usize),
     at: (usize, usize),
     between: (usize, usize),
-    /// First column and row of the picture that the first pass is given: it looks at nothing before them.
-    source: (usize, usize),
     passes: [Pass; 2],
-    table: CudaSlice<f32>,
+    words: Vec<i32>,
+    /// Where in `words` the normalisation's values begin.
+    values: usize,
 }
 
-/// One filtered axis.
+/// One filtered axis. Positions are those of `PreprocessTables::words`.
 pub(super) struct Pass {
     pub is_horizontal: bool,
     pub outputs: usize,
     /// Most weights that one output has.
     pub taps: usize,
     /// `[outputs]`: first input of each output.
-    starts: CudaSlice<i32>,
+    pub starts: usize,
     /// `[taps, outputs]`, filled up with zeros.
-    weights: CudaSlice<i32>,
+    pub weights: usize,
 }
 
 impl PreprocessTables {
-    /// Computes the weights of `plan`, which `recipe` made, and copies them to the device of `stream`.
-    ///
-    /// # Errors
-    /// [`CudaError::Driver`], for want of memory.
-    pub fn new(stream: &std::sync::Arc<CudaStream>, recipe: &Recipe, plan: &CropPlan) -> Result<Self, CudaError> {
+    /// Computes the weights of `plan`, which `recipe` made.
+    pub fn new(recipe: &Recipe, plan: &CropPlan) -> Self {
         let pair = |(a, b): (u32, u32)| (a as usize, b as usize);
         let CropPlan { transform, interpolation, x, y } = plan;
         let (from, to) = (transform.original, transform.resized);
         let across = Taps::new(from.0, to.0, x.seen.clone(), *interpolation);
         let down = Taps::new(from.1, to.1, y.seen.clone(), *interpolation);
-        let (columns, rows) = (across.reach(), down.reach());
+        let window @ (columns, rows) = &(across.reach(), down.reach());
         let seen = (x.seen.len(), y.seen.len());
-        let (passes, between, source) = if vertical_first(from, to) {
-            // The first pass is given the needed columns alone, so that the second one counts from the first of them.
-            let passes = [Pass::new(stream, &down, false, 0)?, Pass::new(stream, &across, true, columns.start)?];
-            (passes, (columns.len(), seen.1), (columns.start, 0))
+        let mut words = Vec::new();
+        let (first, second, between) = if vertical_first(from, to) {
+            let first = Pass::new(&mut words, &down, false, rows.start);
+            (first, Pass::new(&mut words, &across, true, columns.start), (columns.len(), seen.1))
         } else {
-            let passes = [Pass::new(stream, &across, true, 0)?, Pass::new(stream, &down, false, rows.start)?];
-            (passes, (seen.0, rows.len()), (0, rows.start))
+            let first = Pass::new(&mut words, &across, true, columns.start);
+            (first, Pass::new(&mut words, &down, false, rows.start), (seen.0, rows.len()))
         };
-        let table = stream.clone_htod(recipe.table().as_flattened())?;
-        let (picture, crop, at) = (pair(from), pair(transform.crop), pair((x.at, y.at)));
-        Ok(Self { picture, crop, seen, at, between, source, passes, table })
+        let values = words.len();
+        words.extend(recipe.table().as_flattened().iter().map(|value| value.to_bits() as i32));
+        let (window, crop, at) = (window.clone(), pair(transform.crop), pair((x.at, y.at)));
+        Self { window, crop, seen, at, between, passes: [first, second], words, values }
     }
 
-    /// Size `(width, height)` of the pictures.
-    pub fn picture(&self) -> (usize, usize) {
-        self.picture
+    /// Columns and rows of the picture that have a part in the crop. The kernels are given these pixels alone.
+    pub fn window(&self) -> &(Range<usize>, Range<usize>) {
+        &self.window
+    }
+
+    /// Copies the window of a picture into `to`, row after row: 3 bytes for each pixel.
+    ///
+    /// # Panics
+    /// If `picture` is not of the size that was planned for, or `to` does not hold the window.
+    pub fn copy_window(&self, picture: &RgbImage, to: &mut [u8]) {
+        let (columns, rows) = &self.window;
+        assert_eq!(to.len(), self.window_bytes(), "the window's bytes");
+        let pitch = 3 * picture.width() as usize;
+        let lines = picture.as_raw().chunks_exact(pitch).skip(rows.start);
+        for (from, to) in lines.zip(to.chunks_exact_mut(3 * columns.len())) {
+            to.copy_from_slice(&from[3 * columns.start..3 * columns.end]);
+        }
+    }
+
+    /// Bytes of the window, its rows packed.
+    pub fn window_bytes(&self) -> usize {
+        3 * self.window.0.len() * self.window.1.len()
+    }
+
+    /// All tables, as the kernels read them in device memory.
+    pub fn words(&self) -> &[i32] {
+        &self.words
     }
 
     /// Size `(width, height)` of the crop.
@@ -85,42 +109,30 @@ impl PreprocessTables {
         self.at
     }
 
-    /// Where the first pass starts to read, in a picture whose rows are `pitch` bytes apart.
-    pub(super) fn source_offset(&self, pitch: usize) -> usize {
-        self.source.1 * pitch + 3 * self.source.0
+    pub(super) fn passes(&self) -> &[Pass; 2] {
+        &self.passes
     }
 
-    pub(super) fn first_pass(&self) -> &Pass {
-        &self.passes[0]
-    }
-
-    pub(super) fn second_pass(&self) -> &Pass {
-        &self.passes[1]
-    }
-
-    pub(super) fn table_address(&self, stream: &CudaStream) -> u64 {
-        self.table.device_ptr(stream).0
+    /// `[3, 256]` f32: where in `words` they begin.
+    pub(super) fn values(&self) -> usize {
+        self.values
     }
 }
 
 impl Pass {
-    /// The kernel's form of `taps`, for an input that begins at `origin`.
-    fn new(stream: &std::sync::Arc<CudaStream>, taps: &Taps, is_horizontal: bool, origin: usize) -> Result<Self, CudaError> {
+    /// Adds the kernel's form of `taps` to `words`, for an input that begins at `origin`.
+    fn new(words: &mut Vec<i32>, taps: &Taps, is_horizontal: bool, origin: usize) -> Self {
         let outputs = taps.iter().count();
         let most = taps.iter().map(|(_, weights)| weights.len()).max().unwrap_or(0);
-        let starts: Vec<i32> = taps.iter().map(|(first, _)| (first - origin) as i32).collect();
-        let mut table = vec![0; most * outputs];
+        let starts = words.len();
+        words.extend(taps.iter().map(|(first, _)| (first - origin) as i32));
+        let table = words.len();
+        words.resize(table + most * outputs, 0);
         for (at, (_, weights)) in taps.iter().enumerate() {
             for (tap, &weight) in weights.iter().enumerate() {
-                table[tap * outputs + at] = weight;
+                words[table + tap * outputs + at] = weight;
             }
         }
-        let (starts, weights) = (stream.clone_htod(&starts)?, stream.clone_htod(&table)?);
-        Ok(Self { is_horizontal, outputs, taps: most, starts, weights })
-    }
-
-    /// Of `starts` and `weights`.
-    pub(super) fn addresses(&self, stream: &CudaStream) -> (u64, u64) {
-        (self.starts.device_ptr(stream).0, self.weights.device_ptr(stream).0)
+        Self { is_horizontal, outputs, taps: most, starts, weights: table }
     }
 }

@@ -5,10 +5,12 @@ use crate::bench::GpuFacts;
 use crate::cam::{Enlarge, Evidence, Found, Head, Selection};
 use crate::cpu::{Cpu, Forward};
 #[cfg(feature = "cuda")]
-use crate::cuda::Cuda;
+use crate::cuda::{self, Cuda, Images};
 #[cfg(feature = "cuda")]
 use crate::engine::DeviceError;
+use crate::input::{Input, batch};
 use crate::network::PlanReport;
+use crate::render::Style;
 use crate::tensor::{Nhwc, Precision};
 
 pub(super) enum Backend {
@@ -20,7 +22,55 @@ pub(super) enum Backend {
     Cuda(Box<Cuda>),
 }
 
+/// What is asked for beside the maps themselves. Whatever a backend does not do is left to who asked.
+#[derive(Clone, Copy)]
+pub(super) struct Show {
+    pub enlarge: Option<Enlarge>,
+    pub overlay: Option<Style>,
+}
+
+/// Work that a backend has accepted.
+pub(super) enum Running {
+    Cpu,
+    #[cfg(feature = "cuda")]
+    Cuda(cuda::Ticket),
+}
+
 impl Backend {
+    /// Accepts inputs of one size. A CUDA device begins at once; the processor begins when the work is collected.
+    #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
+    pub(super) fn submit(&self, inputs: &[&Input], selection: Selection<'_>, show: Show) -> Result<Running, Error> {
+        match self {
+            Self::Cpu { .. } => Ok(Running::Cpu),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(cuda) => {
+                let show = match show {
+                    // One of them; the other is made from the map by who asked.
+                    Show { overlay: Some(style), .. } => Some(cuda::Show::Overlay(style)),
+                    Show { enlarge, .. } => enlarge.map(cuda::Show::Enlarged),
+                };
+                Ok(Running::Cuda(cuda.submit(Images::Inputs(inputs), selection, show).map_err(DeviceError::Cuda)?))
+            }
+        }
+    }
+
+    /// Completes what was submitted with the same arguments. `found` has what was finished, whatever is returned.
+    pub(super) fn collect(
+        &self,
+        running: Running,
+        inputs: &[&Input],
+        selection: Selection<'_>,
+        found: &mut Found,
+    ) -> Result<(), Error> {
+        match (self, running) {
+            (Self::Cpu { cpu, head }, _) => pass(cpu, head, &batch(inputs), selection, None, found),
+            #[cfg(feature = "cuda")]
+            (Self::Cuda(cuda), Running::Cuda(ticket)) => Ok(cuda.collect(ticket, found).map_err(DeviceError::Cuda)?),
+            #[cfg(feature = "cuda")]
+            (Self::Cuda(_), Running::Cpu) => Ok(()), // nothing that this backend was given
+        }
+    }
+
     /// Runs normalised images `[N, H, W, 3]`; `found` has what was finished, whatever is returned.
     pub(super) fn run(
         &self,
@@ -30,17 +80,7 @@ impl Backend {
         found: &mut Found,
     ) -> Result<(), Error> {
         match self {
-            Self::Cpu { cpu, head } => {
-                let Forward { features, logits } = cpu.forward(images)?;
-                for image in 0..images.shape()[0] {
-                    let logits = logits.image(image);
-                    let maps = selection.maps(&Evidence::new(head, &features, image, logits));
-                    let enlarged =
-                        enlarge.map_or_else(Vec::new, |enlarge| maps.iter().map(|(_, map)| enlarge.apply(map)).collect());
-                    found.push(logits, maps, enlarged);
-                }
-                Ok(())
-            }
+            Self::Cpu { cpu, head } => pass(cpu, head, images, selection, enlarge, found),
             #[cfg(feature = "cuda")]
             Self::Cuda(cuda) => Ok(cuda.run_into(images, selection, enlarge, found).map_err(DeviceError::Cuda)?),
         }
@@ -57,7 +97,7 @@ impl Backend {
         match self {
             Self::Cpu { cpu, .. } => Ok(cpu.plan(image)?),
             #[cfg(feature = "cuda")]
-            Self::Cuda(cuda) => Ok(cuda.plan(image, maps).map_err(DeviceError::Cuda)?),
+            Self::Cuda(cuda) => Ok(cuda.plan_pictures(image, maps).map_err(DeviceError::Cuda)?),
         }
     }
 
@@ -99,4 +139,23 @@ impl Backend {
             Self::Cuda(cuda) => cuda.describe(),
         }
     }
+}
+
+/// One pass on the processor.
+fn pass(
+    cpu: &Cpu,
+    head: &Head,
+    images: &Nhwc,
+    selection: Selection<'_>,
+    enlarge: Option<Enlarge>,
+    found: &mut Found,
+) -> Result<(), Error> {
+    let Forward { features, logits } = cpu.forward(images)?;
+    for image in 0..images.shape()[0] {
+        let logits = logits.image(image);
+        let maps = selection.maps(&Evidence::new(head, &features, image, logits));
+        let enlarged = enlarge.map_or_else(Vec::new, |enlarge| maps.iter().map(|(_, map)| enlarge.apply(map)).collect());
+        found.push(logits, maps, enlarged, Vec::new());
+    }
+    Ok(())
 }

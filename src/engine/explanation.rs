@@ -1,5 +1,6 @@
 //! What the engine found in one picture.
 
+use image::RgbImage;
 use serde::Serialize;
 
 use crate::cam::{Enlarged, Map, Method, Target, ranking};
@@ -36,6 +37,8 @@ pub struct ClassMap {
     pub map: Map,
     /// The map at the size of the crop, if the request asked for it.
     pub enlarged: Option<Enlarged>,
+    /// The map drawn over the crop, if the request asked for it.
+    pub overlay: Option<RgbImage>,
 }
 
 /// One picture, explained.

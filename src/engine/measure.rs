@@ -105,7 +105,7 @@ impl Engine {
                 let &Passes { maps, warm_up, passes: count, layers, .. } = passes;
                 let wanted = DevicePasses { batches: &batches, maps, enlarge, warm_up, passes: count, steps: layers };
                 let times = cuda.measure(wanted).map_err(DeviceError::Cuda)?;
-                let plan = if layers { self.plan(passes.images, maps)?.steps } else { Vec::new() };
+                let plan = if layers { cuda.plan(passes.images, maps).map_err(DeviceError::Cuda)?.steps } else { Vec::new() };
                 let steps = plan.into_iter().zip(times.steps);
                 let steps = steps.map(|(step, seconds)| StepTimes { layer: step.layer, kernel: step.kernel, seconds }).collect();
                 Ok(Timings { whole, device: times.passes, steps })

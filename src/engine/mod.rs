@@ -6,12 +6,14 @@ mod device;
 mod explanation;
 mod expression;
 mod measure;
+mod pending;
 mod request;
 
 pub use builder::{EngineBuilder, LABELS_KEY};
 pub use device::{Device, DeviceError};
 pub use explanation::{ClassMap, Explanation, Prediction};
 pub use measure::{Passes, StepTimes, Timings};
+pub use pending::Pending;
 pub use request::{Classes, Request};
 
 use backend::Backend;
@@ -19,11 +21,12 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::bench::GpuFacts;
-use crate::cam::{Asked, Found, FoundImage, Map, Method, Score, Selection, Target, Targets};
+use crate::cam::{Asked, FoundImage, Map, Method, Target, Targets};
 use crate::input::{Input, Picture, Recipe};
 use crate::labels::Labels;
 use crate::network::{Model, PlanReport};
-use crate::tensor::{Nhwc, Precision};
+use crate::render::{RenderError, Scene};
+use crate::tensor::Precision;
 
 /// Images that share a forward pass unless the builder says otherwise.
 pub const DEFAULT_BATCH: usize = 8;
@@ -181,6 +184,32 @@ impl Engine {
     /// # Errors
     /// As [`Engine::explain`], and faults of the device.
     pub fn explain_into(&self, inputs: &[&Input], request: &Request, explanations: &mut Vec<Explanation>) -> Result<(), Error> {
+        self.submit(inputs, request)?.collect_into(explanations)
+    }
+
+    /// Starts to explain prepared pictures and returns while a CUDA device is at work: it copies and resizes the pictures of one
+    /// submission while it computes another, two at a time. On the processor the work is done when it is collected.
+    ///
+    /// ```
+    /// # use camshaft::{Engine, Request, input::Picture};
+    /// let engine = Engine::builder().build()?;
+    /// let request = Request::top(1);
+    /// let mut before: Option<camshaft::engine::Pending> = None;
+    /// let mut found = Vec::new();
+    /// for name in ["meadow.jpg", "pavement.jpg"] {
+    ///     let input = engine.prepare(&Picture::open(&std::path::Path::new("assets/demo").join(name))?)?;
+    ///     if let Some(before) = before.replace(engine.submit(&[&input], &request)?) {
+    ///         before.collect_into(&mut found)?;
+    ///     }
+    /// }
+    /// before.into_iter().try_for_each(|last| last.collect_into(&mut found))?;
+    /// assert_eq!(found.len(), 2);
+    /// # Ok::<(), camshaft::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Label`] for an unknown class. Whatever else goes wrong is told when the work is collected.
+    pub fn submit(&self, inputs: &[&Input], request: &Request) -> Result<Pending<'_>, Error> {
         let asked = Asked {
             targets: match (self.resolve(request)?, request.selection()) {
                 (Some(targets), _) => Targets::Given(targets),
@@ -190,61 +219,60 @@ impl Engine {
             methods: request.asked_methods().to_vec(),
             library: request.asked_library(),
         };
-        let classes = asked.plain_classes();
-        // Class activation maps by themselves have a shorter way.
-        let selection = match (&asked.targets, &classes) {
-            (Targets::Top(k, Score::Logit), _) if asked.is_plain() => Selection::Top(*k),
-            (_, Some(classes)) if asked.is_plain() => Selection::Classes(classes),
-            _ => Selection::Asked(&asked),
-        };
-        for same_size in inputs.chunk_by(|a, b| (a.h(), a.w()) == (b.h(), b.w())) {
-            for batch in same_size.chunks(self.batch) {
-                let mut found = Found::default();
-                let enlarge = request.enlarge(batch[0].h(), batch[0].w());
-                let done = self.backend.run(&tensor(batch), selection, enlarge, &mut found);
-                for (input, found) in batch.iter().zip(found.into_images()) {
-                    explanations.push(self.explanation(input, found, &asked)?);
-                }
-                done?;
+        let mut pending = Pending::new(self, request.clone(), asked);
+        let alike = |a: &&Input, b: &&Input| (a.h(), a.w(), a.is_picture()) == (b.h(), b.w(), b.is_picture());
+        for alike in inputs.chunk_by(alike) {
+            for batch in alike.chunks(self.batch) {
+                pending.start(batch);
             }
         }
-        Ok(())
+        Ok(pending)
     }
 
-    /// Names what was found in one picture.
-    fn explanation(&self, input: &Input, found: FoundImage, asked: &Asked) -> Result<Explanation, Error> {
+    /// Names what was found in one picture, and draws what the backend has not drawn.
+    fn explanation(&self, input: &Input, request: &Request, asked: &Asked, found: FoundImage) -> Result<Explanation, Error> {
         if let Some(class) = found.logits.iter().position(|logit| !logit.is_finite()) {
             return Err(Error::NotFinite { class, value: found.logits[class] });
         }
         let predictions = explanation::rank(&found.logits, &self.labels);
         let targets = asked.targets.of(&found.logits);
         let each = targets.iter().flat_map(|target| asked.methods.iter().map(move |&method| (target, method)));
-        let mut enlarged = found.enlarged.into_iter();
+        let (mut enlarged, mut overlays) = (found.enlarged.into_iter(), found.overlays.into_iter());
+        let enlarge = request.enlarge(input.h(), input.w());
         let map = |((class, map), (target, method)): ((usize, Map), (&Target, Method))| {
-            Some(ClassMap {
-                prediction: predictions.iter().find(|prediction| prediction.class == class)?.clone(),
+            let enlarged = enlarged.next().or_else(|| enlarge.map(|enlarge| enlarge.apply(&map)));
+            let overlay = match (request.style(), overlays.next()) {
+                (None, _) => None,
+                (Some(_), Some(drawn)) => {
+                    map.stats().map_err(RenderError::from)?; // a map that is not finite has no picture
+                    Some(drawn)
+                }
+                (Some(style), None) => Some(Scene::of_crop(input.crop(), input.transform())?.overlay(&map, &style)?),
+            };
+            let prediction = predictions.iter().find(|prediction| prediction.class == class).cloned();
+            Ok::<_, Error>(prediction.map(|prediction| ClassMap {
+                prediction,
                 target: target.clone(),
                 label: expression::describe(&self.labels, target),
                 value: target.value(&found.logits),
                 method,
                 map,
-                enlarged: enlarged.next(),
-            })
+                enlarged,
+                overlay,
+            }))
         };
-        let maps = found.maps.into_iter().zip(each).filter_map(map).collect();
+        let maps = found.maps.into_iter().zip(each).map(map).filter_map(Result::transpose).collect::<Result<_, _>>()?;
         Ok(Explanation { input: input.clone(), predictions, maps })
+    }
+
+    /// Whether overlays are drawn where the maps are computed, on the device; else it is the processor that draws them, and who
+    /// has threads to spare may draw them later.
+    pub fn draws_overlays(&self) -> bool {
+        !self.backend.reads_crops()
     }
 
     /// Bias of a class: what the mean of its map lacks to the logit.
     pub fn bias(&self, class: usize) -> Option<f32> {
         self.bias.get(class).copied()
     }
-}
-
-/// Inputs of one size as a batch, `[N, H, W, 3]`.
-fn tensor(batch: &[&Input]) -> Nhwc {
-    let (h, w) = (batch[0].h(), batch[0].w());
-    let mut data = Vec::with_capacity(batch.len() * h * w * 3);
-    batch.iter().for_each(|input| data.extend_from_slice(&input.tensor()));
-    Nhwc::new([batch.len(), h, w, 3], data)
 }

@@ -1,6 +1,7 @@
 //! What to explain.
 
 use crate::cam::{Enlarge, Levels, Library, Method, Normalisation, Score};
+use crate::render::Style;
 
 /// Which classes get a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,13 +13,14 @@ pub enum Classes {
 }
 
 /// What to explain about each picture, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     classes: Classes,
     score: Score,
     methods: Vec<Method>,
     library: Option<Library>,
     enlarge: Option<(Normalisation, Levels)>,
+    overlay: Option<Style>,
 }
 
 impl Request {
@@ -37,7 +39,7 @@ impl Request {
     }
 
     fn of(classes: Classes) -> Self {
-        Self { classes, score: Score::default(), methods: vec![Method::default()], library: None, enlarge: None }
+        Self { classes, score: Score::default(), methods: vec![Method::default()], library: None, enlarge: None, overlay: None }
     }
 
     /// What of the classes is explained. Default: the logit.
@@ -72,6 +74,18 @@ impl Request {
     pub fn enlarged(mut self, normalisation: Normalisation, levels: Levels) -> Self {
         self.enlarge = Some((normalisation, levels));
         self
+    }
+
+    /// Asks for each map drawn over the crop in this style, as [`crate::render::Scene::overlay`] draws it, byte for byte: on a
+    /// CUDA device by the kernel that computes the map, so that nothing but finished pictures comes back.
+    pub fn overlay(mut self, style: Style) -> Self {
+        self.overlay = Some(style);
+        self
+    }
+
+    /// How maps are drawn.
+    pub(crate) fn style(&self) -> Option<Style> {
+        self.overlay
     }
 
     /// What becomes of maps for inputs of `h` x `w`.

@@ -23,6 +23,9 @@ mod transform;
 pub use error::InputError;
 pub use picture::Picture;
 pub use prepared::Input;
+#[cfg(feature = "cuda")]
+pub(crate) use prepared::Photograph;
+pub(crate) use prepared::batch;
 pub use recipe::{CropPlan, MAX_CROP, MAX_INPUT_PIXELS, MAX_RESIZE, Recipe};
 pub use resize::{Interpolation, resize};
 pub use transform::CropTransform;

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use image::RgbImage;
 
 use super::{CropPlan, CropTransform, InputError, Recipe};
+use crate::tensor::Nhwc;
 
 /// What the network reads, and where it came from. Made by [`Recipe::apply`], or from a tensor that was prepared elsewhere.
 ///
@@ -124,6 +125,11 @@ impl Input {
         }
     }
 
+    /// Whether the picture is there, and not only what the network reads of it.
+    pub fn is_picture(&self) -> bool {
+        matches!(*self.origin, Origin::Photograph { .. })
+    }
+
     /// The picture, if it is still there.
     pub(crate) fn photograph(&self) -> Option<&Photograph> {
         match &*self.origin {
@@ -131,6 +137,14 @@ impl Input {
             Origin::Crop { .. } | Origin::Tensor { .. } => None,
         }
     }
+}
+
+/// Inputs of one size as a batch, `[N, H, W, 3]`.
+pub(crate) fn batch(inputs: &[&Input]) -> Nhwc {
+    let (h, w) = inputs.first().map_or((0, 0), |input| (input.h(), input.w()));
+    let mut data = Vec::with_capacity(inputs.len() * h * w * 3);
+    inputs.iter().for_each(|input| data.extend_from_slice(&input.tensor()));
+    Nhwc::new([inputs.len(), h, w, 3], data)
 }
 
 #[cfg(test)]

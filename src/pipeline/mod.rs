@@ -155,8 +155,18 @@ impl<'e> Pipeline<'e> {
         let forward = Forward { engine: self.engine, request: self.request };
         let run_network = || {
             let _guard = window.guard();
-            while let Some((first, batch)) = window.take_batch() {
-                window.put_batch(first, forward.run(batch));
+            // A batch is handed to the network before the results of the one before are waited for, if it is there already.
+            let mut under_way = None;
+            loop {
+                let batch = if under_way.is_none() { window.take_batch() } else { window.take_batch_if_ready() };
+                let next = batch.map(|(first, batch)| (first, forward.submit(batch)));
+                let Some((first, before)) = std::mem::replace(&mut under_way, next) else {
+                    if under_way.is_none() {
+                        break;
+                    }
+                    continue;
+                };
+                window.put_batch(first, forward.collect(before));
             }
         };
         thread::scope(|scope| {

@@ -102,6 +102,15 @@ impl<S: Iterator<Item = I>, I, E, T> Window<S, I, E, T> {
     /// all, so that how pictures are grouped does not depend on how quickly they were read. Only where the next one waits for
     /// memory the network goes ahead, because that may be what frees some.
     pub(super) fn take_batch(&self) -> Option<(usize, Vec<Read<I, E>>)> {
+        self.next_batch(true)
+    }
+
+    /// As [`Window::take_batch`], if it need not wait for the batch: nothing else keeps it from going on.
+    pub(super) fn take_batch_if_ready(&self) -> Option<(usize, Vec<Read<I, E>>)> {
+        self.next_batch(false)
+    }
+
+    fn next_batch(&self, wait: bool) -> Option<(usize, Vec<Read<I, E>>)> {
         let mut state = self.lock();
         loop {
             let State { first, next, ended, stopped, .. } = *state;
@@ -115,7 +124,7 @@ impl<S: Iterator<Item = I>, I, E, T> Window<S, I, E, T> {
             if last && ready == 0 {
                 return None;
             }
-            let stuck = || matches!(waiting.clone().nth(ready), Some(Slot::Reading { waits: true }));
+            let stuck = || wait && matches!(waiting.clone().nth(ready), Some(Slot::Reading { waits: true }));
             if ready >= whole || last || ready > 0 && stuck() {
                 let mut batch = Vec::new();
                 for at in next - first..next - first + ready.min(whole) {
@@ -126,6 +135,9 @@ impl<S: Iterator<Item = I>, I, E, T> Window<S, I, E, T> {
                 }
                 state.next += batch.len();
                 return Some((next, batch));
+            }
+            if !wait {
+                return None;
             }
             state = self.wait(state);
         }

@@ -100,3 +100,13 @@ const fn gray() -> Table {
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_them_in_the_order_of_their_declaration() {
+        assert!(Colormap::ALL.iter().enumerate().all(|(index, &colormap)| colormap as usize == index));
+    }
+}

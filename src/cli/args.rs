@@ -215,6 +215,9 @@ pub struct BenchArgs {
     /// What maps at the size of the image are stored as; raw: only those at the size of the last layer
     #[arg(long, default_value = "f32")]
     pub levels: MapLevels,
+    /// Run nothing: print what a model of GPUs says of some that are known
+    #[arg(long, conflicts_with_all = ["iters", "warm_up", "layers", "maps", "levels"])]
+    pub forecast: bool,
     /// Time each layer too
     #[arg(long)]
     pub layers: bool,

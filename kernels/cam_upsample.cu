@@ -248,7 +248,10 @@ struct Scale {
         factor = __uint_as_float((unsigned)(min(max(-exponent, -126), 127) + 127) << 23);
         low = __fmul_rn(least, factor);
         span = exact_difference(__fmul_rn(greatest, factor), low, span_rest);
-        flat = span <= 16.f / (1 << 23); // what rounding alone makes of a constant map; the largest magnitude is in 1..2
+        // What rounding alone makes of a constant map: the largest magnitude is in 1..2, or less where it is below the normal
+        // numbers, and a map that reaches from 0 to it is not constant.
+        const float magnitude = fmaxf(fabsf(low), fabsf(__fmul_rn(greatest, factor)));
+        flat = span == 0.f || (span < magnitude && span <= 16.f / (1 << 23));
         reciprocal = __frcp_rn(span);
     }
 

@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 
 use camshaft::Device;
-use camshaft::cam::{Enlarge, Levels, Normalisation};
+use camshaft::cam::{Enlarge, Levels, Method, Normalisation};
 use camshaft::engine::{Engine, Passes, Request};
 use camshaft::input::{Input, Picture, Recipe};
 use camshaft::render::{Colormap, Scene, Style};
@@ -45,6 +45,31 @@ fn the_engine_finds_the_same_on_either_device() {
                 assert_eq!(map.prediction.class, want.prediction.class);
                 let (map, want) = (map.map.stats().unwrap(), want.map.stats().unwrap());
                 assert!((map.max - want.max).abs() <= 2e-2 * want.max.abs().max(want.min.abs()), "{map:?} {want:?}");
+            }
+        }
+    }
+}
+
+/// Methods that the device has no kernel for are computed on the processor, from features of the device.
+#[test]
+fn every_method_is_there_on_either_device() {
+    software::device(&[]);
+    let methods = [Method::Cam, Method::GradCamPlusPlus, Method::LayerCam, Method::EigenCam];
+    let requests = [Request::top(2).methods(methods), Request::classes(["3 - 7"]).methods(methods[..3].iter().copied())];
+    let (cuda, cpu) = (engine(Device::Cuda(0)), engine(Device::Cpu));
+    let pictures = [picture("meadow.jpg"), picture("pavement.jpg")];
+    for request in requests {
+        let (found, want) = (cuda.explain(&pictures, &request).unwrap(), cpu.explain(&pictures, &request).unwrap());
+        assert_eq!(found.len(), 2);
+        for (found, want) in found.iter().zip(&want) {
+            assert_eq!(found.maps.len(), want.maps.len());
+            for (found, want) in found.maps.iter().zip(&want.maps) {
+                assert_eq!((&found.target, found.method), (&want.target, want.method));
+                let most = want.map.data().iter().fold(0.0, |most: f32, v| most.max(v.abs()));
+                assert!(most > 0.0);
+                for (v, w) in found.map.data().iter().zip(want.map.data()) {
+                    assert!((v - w).abs() <= 3e-2 * most, "{} of {}: {v}, not {w}, beside {most}", want.method, want.label);
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use camshaft::cam::Map;
+use camshaft::cam::{Map, Method, Normalisation};
 use camshaft::input::{CropTransform, Recipe};
 use camshaft::output::*;
 use camshaft::render::{Colormap, Style, View};
@@ -173,12 +173,24 @@ fn manifest() -> Manifest {
 fn entry(logit: f32) -> ClassEntry {
     let artifacts = Artifacts { overlay: Some("cat.3-cat.overlay.png".into()), ..Artifacts::default() };
     let map = Map::new(1, 2, vec![-1.0, 2.0]).stats().unwrap();
-    ClassEntry { class: 3, name: Some("cat".into()), logit, probability: 0.25, map_size: MapSize { h: 1, w: 2 }, map, artifacts }
+    ClassEntry {
+        target: "cat".into(),
+        method: Method::Cam,
+        value: f64::from(logit),
+        normalisation: Some(Normalisation::MinMax),
+        class: 3,
+        name: Some("cat".into()),
+        logit,
+        probability: 0.25,
+        map_size: MapSize { h: 1, w: 2 },
+        map,
+        artifacts,
+    }
 }
 
 fn explained(logit: f32) -> ImageEntry {
     let transform = CropTransform { original: (320, 256), resized: (320, 256), offset: (48, 16), crop: (224, 224) };
-    ImageEntry { file: "in/cat.jpg".into(), outcome: Outcome::Ok { transform, results: vec![entry(logit)] } }
+    ImageEntry { file: "in/cat.jpg".into(), outcome: Outcome::Ok { transform, results: vec![entry(logit)], grid: None } }
 }
 
 #[test]
@@ -198,6 +210,8 @@ fn a_manifest_says_what_was_done() {
         "model": { "name": "resnet18", "source": "demo", "classes": 10, "weights": "xxh3-128:00" },
         "request": { "top": 3, "save": ["overlay", "cam-full"] },
         "method": "cam",
+        "score": "logit",
+        "grid": false,
         "recipe": {
             "resize": 256, "crop": 224, "interpolation": "bilinear", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
         },
@@ -210,6 +224,7 @@ fn a_manifest_says_what_was_done() {
                 "status": "ok",
                 "transform": { "original": [320, 256], "resized": [320, 256], "offset": [48, 16], "crop": [224, 224] },
                 "results": [{
+                    "target": "cat", "method": "cam", "value": 7.5, "normalisation": "minmax",
                     "class": 3, "name": "cat", "logit": 7.5, "probability": 0.25,
                     "map_size": { "h": 1, "w": 2 },
                     "map": { "min": -1.0, "max": 2.0, "mean": 0.5, "std": 1.5, "argmax": [1, 0] },

@@ -20,6 +20,8 @@ pub struct GpuFacts {
     pub bus_bits: u32,
     /// Bytes of its second-level cache.
     pub l2_bytes: u64,
+    /// Shared memory that a block may have, in bytes.
+    pub shared_bytes: u32,
     /// The newest CUDA version that the driver serves, as `1000 * major + 10 * minor`.
     pub driver: i32,
 }
@@ -59,25 +61,81 @@ impl GpuFacts {
     }
 }
 
+/// A GPU for which there is a forecast: the vendor's figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownGpu {
+    /// As its driver calls it.
+    pub name: &'static str,
+    capability: u32,
+    sms: u32,
+    clock_mhz: u32,
+    memory_clock_mhz: u32,
+    bus_bits: u32,
+    l2_mib: u64,
+    shared_kib: u32,
+}
+
+/// GPUs for which `bench --forecast` prints a forecast.
+pub const GPUS: &[KnownGpu] = &[
+    known("Tesla T4", 75, (40, 1590), (5001, 256), 4, 64),
+    known("NVIDIA L4", 89, (58, 2040), (6251, 192), 48, 99),
+    known("NVIDIA A100-SXM4-80GB", 80, (108, 1410), (1593, 5120), 40, 163),
+    known("NVIDIA GeForce RTX 4090", 89, (128, 2520), (10501, 384), 72, 99),
+    known("NVIDIA H100 80GB HBM3", 90, (132, 1830), (2619, 5120), 50, 227),
+];
+
+const fn known(
+    name: &'static str,
+    capability: u32,
+    (sms, clock_mhz): (u32, u32),
+    (memory_clock_mhz, bus_bits): (u32, u32),
+    l2_mib: u64,
+    shared_kib: u32,
+) -> KnownGpu {
+    KnownGpu { name, capability, sms, clock_mhz, memory_clock_mhz, bus_bits, l2_mib, shared_kib }
+}
+
+impl KnownGpu {
+    /// What its driver would say.
+    pub fn facts(&self) -> GpuFacts {
+        GpuFacts {
+            name: self.name.to_owned(),
+            capability: self.capability,
+            sms: self.sms,
+            clock_khz: self.clock_mhz * 1000,
+            memory_clock_khz: self.memory_clock_mhz * 1000,
+            bus_bits: self.bus_bits,
+            l2_bytes: self.l2_mib << 20,
+            shared_bytes: self.shared_kib << 10,
+            driver: 0,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn gpu(name: &str, capability: u32, sms: u32, clock_mhz: u32, memory_mhz: u32, bus_bits: u32) -> GpuFacts {
         let (clock_khz, memory_clock_khz) = (clock_mhz * 1000, memory_mhz * 1000);
-        GpuFacts { name: name.to_owned(), capability, sms, clock_khz, memory_clock_khz, bus_bits, l2_bytes: 0, driver: 12_090 }
+        GpuFacts {
+            name: name.to_owned(),
+            capability,
+            sms,
+            clock_khz,
+            memory_clock_khz,
+            bus_bits,
+            l2_bytes: 0,
+            shared_bytes: 0,
+            driver: 12_090,
+        }
     }
 
     /// Against the vendor's published peaks: TFLOP/s of f16 with f32 sums, GB/s.
     #[test]
     fn published_peaks() {
-        for (gpu, tflops, gigabytes) in [
-            (gpu("Tesla T4", 75, 40, 1590, 5001, 256), 65.0, 320.0),
-            (gpu("NVIDIA A100-SXM4-80GB", 80, 108, 1410, 1593, 5120), 312.0, 2039.0),
-            (gpu("NVIDIA L4", 89, 58, 2040, 6251, 192), 121.0, 300.0),
-            (gpu("NVIDIA GeForce RTX 4090", 89, 128, 2520, 10501, 384), 165.2, 1008.0),
-            (gpu("NVIDIA H100 80GB HBM3", 90, 132, 1830, 2619, 5120), 989.4, 3352.0),
-        ] {
+        let published = [(65.0, 320.0), (121.0, 300.0), (312.0, 2039.0), (165.2, 1008.0), (989.4, 3352.0)];
+        for (gpu, (tflops, gigabytes)) in GPUS.iter().map(KnownGpu::facts).zip(published) {
             let limits = gpu.limits(Precision::F16).unwrap();
             assert!((limits.flops / 1e12 / tflops - 1.0).abs() < 0.01, "{}: {limits:?}", gpu.name);
             assert!((limits.bytes / 1e9 / gigabytes - 1.0).abs() < 0.01, "{}: {limits:?}", gpu.name);

@@ -6,6 +6,6 @@ mod machine;
 mod spread;
 
 pub use floor::{Bound, Floor, LayerCost, Limits, costs, of_step, total};
-pub use gpu::GpuFacts;
+pub use gpu::{GPUS, GpuFacts, KnownGpu};
 pub use machine::{fma_rate, read_rate};
 pub use spread::Spread;

@@ -23,7 +23,7 @@ fn nearest_hint(name: &str, known: &[&'static str]) -> String {
     }
 }
 
-/// `Display`, `FromStr` and `Serialize` for an enum that has `ALL` and `name`: all three use the one spelling of `name`.
+/// `Display`, `FromStr`, `Serialize` and `Deserialize` for an enum that has `ALL` and `name`: all use the one spelling of `name`.
 macro_rules! impl_choice {
     ($type:ty, $what:literal) => {
         impl std::fmt::Display for $type {
@@ -41,6 +41,13 @@ macro_rules! impl_choice {
                     name: name.to_owned(),
                     known: Self::ALL.iter().map(|choice| choice.name()).collect(),
                 })
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let name = <String as serde::Deserialize>::deserialize(deserializer)?;
+                name.parse().map_err(serde::de::Error::custom)
             }
         }
 

@@ -40,7 +40,10 @@ impl Normalisation {
             Self::MinMax | Self::ReluMinMax => {
                 let (low, high) = (clip(stats.min), clip(stats.max));
                 let span = high - low;
-                Scale { relu, low, span: if span <= noise(low.abs().max(high.abs())) { 0.0 } else { span } }
+                let magnitude = low.abs().max(high.abs());
+                // A map that reaches from 0 to its largest magnitude is not constant, however little that is.
+                let constant = span < magnitude && span <= noise(magnitude);
+                Scale { relu, low, span: if constant { 0.0 } else { span } }
             }
             Self::None => Scale { relu, low: 0.0, span: 1.0 },
         }

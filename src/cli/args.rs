@@ -9,6 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use super::inputs::Inputs;
+use super::methods::MethodOptions;
 use super::options::{InputOptions, ModelOptions};
 
 /// Shows which pixels made a ResNet say "cat": class activation maps (Zhou et al. 2016).
@@ -48,6 +49,8 @@ const CAM_EXAMPLES: &str = "Examples:
   camshaft cam photo.jpg                      the three most probable classes
   camshaft cam photo.jpg -c dog -c 3          classes of your choice, by name or index
   camshaft cam photos 'more/*.png' -o maps    all pictures of a folder and of a pattern
+  camshaft cam photo.jpg -c 'dog - lion' -m gradcam        what makes it the one rather than the other
+  camshaft cam photo.jpg --compare all        every method side by side in one picture
   camshaft cam photos -o maps --resume        the rest of them, after an interruption
   camshaft cam photo.jpg -w resnet50 --view original";
 
@@ -56,7 +59,11 @@ const CAM_EXAMPLES: &str = "Examples:
 pub struct CamArgs {
     #[command(flatten)]
     pub inputs: Inputs,
-    /// Class to explain, by index or name (see `camshaft labels`); may be repeated. Default: the top predictions
+    /// Class to explain, by index or name (see `camshaft labels`); may be repeated. Default: the top predictions.
+    ///
+    /// Several classes can be weighed against each other, with a space on both sides of each sign: 'tabby - beagle' asks what makes
+    /// it the one rather than the other, 'tabby + 285' what speaks for either; --class=-tabby asks what speaks against it. A class's
+    /// whole name is that class, whatever signs it holds.
     #[arg(short, long = "class", value_name = "CLASS", conflicts_with = "top")]
     pub classes: Vec<String>,
     /// Explain the K most probable classes
@@ -78,18 +85,23 @@ pub struct CamArgs {
     /// original squashed to a square
     #[arg(long, default_value_t, value_parser = choice(View::ALL, View::name))]
     pub view: View,
-    /// Colours of the heat map
-    #[arg(long, default_value_t, value_parser = choice(Colormap::ALL, Colormap::name))]
-    pub colormap: Colormap,
-    /// Opacity of the heat map, 0 to 1
-    #[arg(long, default_value = "0.5")]
-    pub alpha: Alpha,
-    /// How map values become colours
-    #[arg(long, default_value_t, value_parser = choice(Normalisation::ALL, Normalisation::name))]
-    pub normalise: Normalisation,
+    /// Colours of the heat map. Default: jet
+    #[arg(long, value_parser = choice(Colormap::ALL, Colormap::name))]
+    pub colormap: Option<Colormap>,
+    /// Opacity of the heat map, 0 to 1. Default: 0.5
+    #[arg(long)]
+    pub alpha: Option<Alpha>,
+    /// How map values become colours. Default: minmax for the class activation map, relu-minmax for the other methods
+    #[arg(long, conflicts_with = "compat", value_parser = choice(Normalisation::ALL, Normalisation::name))]
+    pub normalise: Option<Normalisation>,
+    /// Draw a contact sheet of each image as well: what the network saw, then its maps side by side
+    #[arg(long)]
+    pub grid: bool,
     /// Print one JSON object a line instead of a table
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub methods: MethodOptions,
     #[command(flatten)]
     pub input: InputOptions,
     #[command(flatten)]
@@ -203,6 +215,9 @@ pub struct BenchArgs {
     /// What maps at the size of the image are stored as; raw: only those at the size of the last layer
     #[arg(long, default_value = "f32")]
     pub levels: MapLevels,
+    /// Run nothing: print what a model of GPUs says of some that are known
+    #[arg(long, conflicts_with_all = ["iters", "warm_up", "layers", "maps", "levels"])]
+    pub forecast: bool,
     /// Time each layer too
     #[arg(long)]
     pub layers: bool,

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use anyhow::bail;
 use camshaft::bench::{self, GpuFacts, LayerCost, Limits, Spread};
 use camshaft::engine::{Engine, Passes, Timings};
+use camshaft::network::Network;
+use camshaft::tensor::Precision;
 use serde_json::{Value, json};
 
 use super::args::BenchArgs;
@@ -24,10 +26,15 @@ struct Measured {
     batch: usize,
     costs: Vec<LayerCost>,
     timings: Timings,
+    /// Seconds that the model of [`camshaft::cuda::forecast`] says.
+    forecast: Option<f64>,
 }
 
 /// Times passes and prints them beside their floor.
 pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
+    if args.forecast {
+        return forecast(args);
+    }
     let engine = args.model.engine()?;
     let machine = Machine::of(&engine)?;
     let batches: &[u32] = match (&args.batch[..], &machine.gpu) {
@@ -40,7 +47,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     }
     let mut all = Vec::new();
     for &batch in batches {
-        let measured = measure(args, &engine, batch as usize)?;
+        let measured = measure(args, &engine, &machine, batch as usize)?;
         if args.json {
             stdout::json(&object(args, &engine, &machine, &measured))?;
         }
@@ -77,7 +84,7 @@ impl Machine {
     }
 }
 
-fn measure(args: &BenchArgs, engine: &Engine, batch: usize) -> anyhow::Result<Measured> {
+fn measure(args: &BenchArgs, engine: &Engine, machine: &Machine, batch: usize) -> anyhow::Result<Measured> {
     let (h, w) = args.size;
     let passes = Passes {
         images: [batch, h, w],
@@ -90,7 +97,66 @@ fn measure(args: &BenchArgs, engine: &Engine, batch: usize) -> anyhow::Result<Me
     let timings = engine.measure(&passes)?;
     let network = engine.model().network();
     let costs = bench::costs(network, &network.shapes(batch, h, w)?, engine.precision().bytes());
-    Ok(Measured { batch, costs, timings })
+    let forecast = match (&machine.gpu, engine.precision()) {
+        (Some(gpu), Precision::F16) => forecast_seconds(network, passes.images, gpu)?,
+        _ => None,
+    };
+    Ok(Measured { batch, costs, timings, forecast })
+}
+
+#[cfg(feature = "cuda")]
+fn forecast_seconds(network: &Network, images: [usize; 3], gpu: &GpuFacts) -> anyhow::Result<Option<f64>> {
+    Ok(camshaft::cuda::forecast(network, images, gpu)?.map(|forecast| forecast.seconds))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn forecast_seconds(_: &Network, _: [usize; 3], _: &GpuFacts) -> anyhow::Result<Option<f64>> {
+    Ok(None)
+}
+
+/// Prints what the model says of known GPUs; nothing is run.
+#[cfg(feature = "cuda")]
+fn forecast(args: &BenchArgs) -> anyhow::Result<ExitCode> {
+    let engine = args.model.on_cpu()?;
+    let network = engine.model().network();
+    let (h, w) = args.size;
+    let batches = if args.batch.is_empty() { vec![1, 8, 32, 128] } else { args.batch.clone() };
+    let mut rows = Vec::new();
+    for gpu in bench::GPUS.iter().map(bench::KnownGpu::facts) {
+        for &batch in &batches {
+            let images = [batch as usize, h, w];
+            let Some(forecast) = camshaft::cuda::forecast(network, images, &gpu)? else { continue };
+            let costs = bench::costs(network, &network.shapes(images[0], h, w)?, Precision::F16.bytes());
+            let Some(floor) = gpu.limits(Precision::F16).map(|limits| bench::total(&costs, limits)) else { continue };
+            let per_second = |seconds: f64| f64::from(batch) / seconds;
+            if args.json {
+                stdout::json(&json!({
+                    "gpu": gpu.name, "architecture": network.architecture().to_string(), "size": [h, w], "batch": batch,
+                    "forecast_ms": forecast.seconds * 1e3, "launches": forecast.launches, "floor_ms": floor * 1e3,
+                    "images_per_second": per_second(forecast.seconds),
+                }))?;
+            }
+            let numbers = [milliseconds(forecast.seconds), format!("{:.0}", per_second(forecast.seconds)), milliseconds(floor)];
+            rows.push(
+                [vec![gpu.name.clone(), batch.to_string()], numbers.into(), vec![format!("{:.2}x", forecast.seconds / floor)]]
+                    .concat(),
+            );
+        }
+    }
+    if !args.json {
+        stdout::line(&format!(
+            "a forecast, not a measurement: {}, {h} x {w}, f16, one map of each image\n",
+            network.architecture()
+        ))?;
+        let columns = ["GPU", "batch", "ms", "images/s", "floor ms", "of floor"];
+        stdout::line(&table::table(&columns, &columns[1..], rows))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn forecast(_: &BenchArgs) -> anyhow::Result<ExitCode> {
+    bail!("this program was built without CUDA, and knows no kernels to forecast")
 }
 
 fn introduce(args: &BenchArgs, engine: &Engine, machine: &Machine) -> anyhow::Result<()> {
@@ -117,8 +183,11 @@ fn introduce(args: &BenchArgs, engine: &Engine, machine: &Machine) -> anyhow::Re
 }
 
 fn print(machine: &Machine, all: &[Measured]) -> anyhow::Result<()> {
-    let columns = ["batch", "what", "ms", "p10", "p90", "ms/image", "images/s", "floor ms", "of floor"];
-    let right = ["batch", "ms", "p10", "p90", "ms/image", "images/s", "floor ms", "of floor"];
+    let mut columns = vec!["batch", "what", "ms", "p10", "p90", "ms/image", "images/s", "floor ms", "of floor"];
+    if machine.gpu.is_some() {
+        columns.push("forecast ms");
+    }
+    let right: Vec<&str> = columns.iter().copied().filter(|&column| column != "what").collect();
     let mut rows = Vec::new();
     for measured in all {
         let floor = machine.floor(measured);
@@ -130,6 +199,9 @@ fn print(machine: &Machine, all: &[Measured]) -> anyhow::Result<()> {
             row.extend([spread.median, spread.p10, spread.p90, spread.median / batch].map(milliseconds));
             row.push(format!("{:.1}", batch / spread.median));
             row.extend(beside(floor, spread.median));
+            if machine.gpu.is_some() {
+                row.push(measured.forecast.map(milliseconds).unwrap_or_default());
+            }
             rows.push(row);
         }
     }
@@ -206,6 +278,7 @@ fn object(args: &BenchArgs, engine: &Engine, machine: &Machine, measured: &Measu
         "spread": spread,
         "images_per_second": spread.map(|spread| 1e3 / spread.median),
         "floor_ms_per_image": floor,
+        "forecast_ms_per_image": measured.forecast.map(|seconds| seconds * 1e3 / batch),
         "layers": measured.timings.steps.iter().map(layer).collect::<Vec<_>>(),
     })
 }

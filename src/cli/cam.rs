@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use camshaft::cam::Target;
+use camshaft::cam::{Method, Target};
 use camshaft::engine::{ClassMap, Engine, Explanation, Request};
 use camshaft::input::Picture;
 use camshaft::output::{
@@ -12,17 +12,22 @@ use camshaft::output::{
     Record, Start, create_folder, write_npy, write_png,
 };
 use camshaft::pipeline::Explained;
-use camshaft::render::{RenderError, Scene, Style, View};
+use camshaft::render::{Scene, Tile, View, sheet};
 use rayon::prelude::*;
 
 use super::args::CamArgs;
+use super::draw::Look;
+use super::methods::Work;
 use super::run::{self, Finished, Run};
+use super::stdout;
 use super::table::Results;
-use super::{Usage, stdout};
+
+/// Maps in one row of a contact sheet.
+const COLUMNS: usize = 7;
 
 /// Explains each input, writes its pictures and maps, then the manifest.
 pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
-    let style = Style { colormap: args.colormap, alpha: args.alpha, normalisation: args.normalise };
+    let look = Look::new(args)?;
     let mut save = Vec::new();
     args.save.iter().for_each(|kind| {
         if !save.contains(kind) {
@@ -43,32 +48,37 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
     let out = &args.inputs.shard.map_or_else(|| args.out.clone(), |shard| args.out.join(shard.folder()));
     Record::check(out, start)?;
     let engine = args.input.engine(recipe, &args.model)?;
-    let targets = engine.resolve(&request);
-    let targets = targets.map_err(|error| Usage(format!("--class: {error}; `camshaft labels` lists the names")))?;
+    let Work { request, methods, targets } = args.methods.apply(request, &engine)?;
     let run = Run::new(&engine, &args.inputs, Some(&args.out), args.model.workers())?;
 
     // Where the device draws, the finished pictures come back with the maps; else the workers draw, side by side.
-    let drawn = save.contains(&Artifact::Overlay) && args.view == View::Crop && engine.draws_overlays();
-    let request = if drawn { request.overlay(style) } else { request };
+    // It knows one method's look and no library's.
+    let alike = methods == [Method::Cam] && args.methods.compat.is_none();
+    let drawn = alike && save.contains(&Artifact::Overlay) && args.view == View::Crop && engine.draws_overlays();
+    let request = if drawn { request.overlay(look.style(Method::Cam)) } else { request };
     let named = |targets: Vec<Target>| AskedClasses::Classes(targets.iter().map(AskedClass::from).collect());
     let asked = Asked { classes: targets.map_or(AskedClasses::Top(args.top as usize), named), save: save.clone() };
-    let mut head = Manifest::new(model(args, &engine), asked, recipe, args.view, style, engine.device());
+    let mut head = Manifest::new(model(args, &engine), asked, recipe, args.view, look.style(methods[0]), engine.device());
+    head.method = methods.iter().map(|method| method.name()).collect::<Vec<_>>().join(",");
+    head.score = args.methods.score;
+    head.compat = args.methods.compat;
+    head.grid = args.grid || args.methods.compares();
     head.shard = args.inputs.shard;
     create_folder(out)?;
     let mut record = Record::open(out, head, start)?;
     let names = run.names();
     let done: Vec<Option<String>> = names.iter().enumerate().map(|(place, name)| record.claim(place, name)).collect();
     let names = OutputNames::beside(&names, &done, record.unclaimed());
-    let mut table = Results::new(&["image", "class", "name", "probability", "logit", "written"]);
+    let special = args.methods.is_special();
+    let mut table = Results::new(if special { &SPECIAL } else { &PLAIN });
     let mut reader = true; // who closes the pipe still gets the files
     let finish = |index, file: &str, outcome: run::Outcome| {
         let result = outcome.and_then(|Explained { photo, explanation }| {
             // Where a run goes on, files that are not on record are left over from its end.
             let force = start != Start::New;
-            Job { args, out, force, save: &save, style, names: &names, index, photo, explanation: &explanation }
-                .write()
-                .map(|results| Outcome::Ok { transform: *explanation.input.transform(), results })
-                .map_err(|message| format!("{file}: {message}"))
+            let (methods, explanation) = (&methods[..], &explanation);
+            let job = Job { args, out, force, save: &save, look, methods, names: &names, index, photo, explanation };
+            job.write().map_err(|error| format!("{file}: {error}"))
         });
         let fault = result.as_ref().err().cloned();
         let outcome = result.unwrap_or_else(|message| Outcome::Error { message });
@@ -80,7 +90,7 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
         if args.json {
             reader = reader && stdout::unless_closed(stdout::json(&entry))?;
         } else if reader {
-            reader = stdout::unless_closed(table.add(table_rows(out, &entry)))?;
+            reader = stdout::unless_closed(table.add(table_rows(out, &entry, special)))?;
         }
         Ok(())
     })?;
@@ -108,7 +118,8 @@ struct Job<'a> {
     out: &'a Path,
     force: bool,
     save: &'a [Artifact],
-    style: Style,
+    look: Look,
+    methods: &'a [Method],
     names: &'a OutputNames,
     index: usize,
     /// Where the view needs it.
@@ -117,40 +128,36 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Writes all classes of the picture, on all threads; what was written stays if one fails.
-    fn write(&self) -> Result<Vec<ClassEntry>, String> {
-        let entries = self.explanation.maps.par_iter().map(|map| self.write_class(map).map_err(|error| error.to_string()));
-        entries.collect()
-    }
-
-    /// What maps are drawn on; cuts the crop if nobody has.
-    fn scene(&self) -> Result<Scene<'_>, RenderError> {
+    /// Writes all maps of the picture, on all threads, and the sheet; what was written stays if one fails.
+    fn write(&self) -> anyhow::Result<Outcome> {
         let input = &self.explanation.input;
-        match &self.photo {
+        let scene = match &self.photo {
             Some(photo) => Scene::new(self.args.view, &photo.rgb, input.crop(), input.transform()),
             None => Scene::of_crop(input.crop(), input.transform()),
-        }
+        }?;
+        let results = self.explanation.maps.par_iter().map(|map| self.write_class(&scene, map)).collect::<anyhow::Result<_>>()?;
+        let is_sheet = self.args.grid || self.args.methods.compares();
+        let grid = if is_sheet { Some(self.write_sheet(&scene)?) } else { None };
+        Ok(Outcome::Ok { transform: *input.transform(), results, grid })
     }
 
-    fn write_class(&self, class: &ClassMap) -> anyhow::Result<ClassEntry> {
+    fn write_class(&self, scene: &Scene, class: &ClassMap) -> anyhow::Result<ClassEntry> {
         let prediction = &class.prediction;
+        let drawing = self.look.drawing(scene, &self.explanation.input, class)?;
         let mut artifacts = Artifacts::default();
         for &kind in self.save {
-            let file =
-                self.names.file(self.index, prediction.class, &prediction.label, kind).context("no name for this input")?;
+            let file = self.names.file(self.index, &class.target, &class.label, class.method, kind);
+            let file = file.context("no name for this input")?;
             let path = self.out.join(&file);
             let force = self.force;
             match kind {
                 Artifact::Overlay => match &class.overlay {
                     Some(overlay) => write_png(&path, overlay, force)?,
-                    None => write_png(&path, &self.scene()?.overlay(&class.map, &self.style)?, force)?,
+                    None => write_png(&path, &drawing.overlay()?, force)?,
                 },
-                Artifact::Heatmap => write_png(&path, &self.scene()?.heatmap(&class.map, &self.style)?, force)?,
-                Artifact::Cam => write_npy(&path, &class.map, force)?,
-                Artifact::CamFull => {
-                    let (h, w) = (self.explanation.input.h(), self.explanation.input.w());
-                    write_npy(&path, &class.map.upsample(h, w), force)?;
-                }
+                Artifact::Heatmap => write_png(&path, &drawing.heatmap()?, force)?,
+                Artifact::Cam => write_npy(&path, drawing.cells(), force)?,
+                Artifact::CamFull => write_npy(&path, &drawing.pixels(), force)?,
                 kind => anyhow::bail!("cannot write {}", kind.suffix()),
             }
             let slot = match kind {
@@ -162,6 +169,10 @@ impl Job<'_> {
             *slot = Some(file);
         }
         Ok(ClassEntry {
+            target: class.label.clone(),
+            method: class.method,
+            value: class.value,
+            normalisation: self.look.normalisation(class.method),
             class: prediction.class,
             name: Some(prediction.label.clone()),
             logit: prediction.logit,
@@ -171,20 +182,53 @@ impl Job<'_> {
             artifacts,
         })
     }
+
+    /// What the network saw, then the maps: of one method side by side, of several a row or more for each target.
+    fn write_sheet(&self, scene: &Scene) -> anyhow::Result<String> {
+        let explanation = self.explanation;
+        let several = self.methods.len() > 1;
+        let tile = |class: &ClassMap| {
+            let words = match class.target.class() {
+                Some(_) => format!("{} {:.1} %", class.label, 100.0 * class.prediction.probability),
+                None => class.label.clone(),
+            };
+            let lines = if several { vec![words, class.method.to_string()] } else { vec![words] };
+            Ok(Some(Tile { picture: self.look.drawing(scene, &explanation.input, class)?.overlay()?, lines }))
+        };
+        let tiles = explanation.maps.par_iter().map(tile).collect::<anyhow::Result<Vec<_>>>()?;
+        let method = if several { String::new() } else { self.methods[0].to_string() };
+        let mut first = Some(Tile { picture: explanation.input.crop().clone(), lines: vec!["input".to_owned(), method] });
+        let groups = tiles.chunks(if several { self.methods.len() } else { tiles.len().max(1) });
+        let rows: Vec<Vec<Option<Tile>>> = groups
+            .flat_map(|group| group.chunks(COLUMNS))
+            .map(|row| std::iter::once(first.take()).chain(row.iter().cloned()).collect())
+            .collect();
+        let file = self.names.grid(self.index).context("no name for this input")?;
+        write_png(&self.out.join(&file), &sheet(&rows)?, self.force)?;
+        Ok(file)
+    }
 }
 
-/// One row per class: where its most telling file lies.
-fn table_rows(folder: &Path, entry: &ImageEntry) -> Vec<Vec<String>> {
+const PLAIN: [&str; 6] = ["image", "class", "name", "probability", "logit", "written"];
+const SPECIAL: [&str; 6] = ["image", "target", "method", "probability", "value", "written"];
+
+/// One row per map: where its most telling file lies.
+fn table_rows(folder: &Path, entry: &ImageEntry, special: bool) -> Vec<Vec<String>> {
     let Outcome::Ok { results, .. } = &entry.outcome else { return Vec::new() };
     let row = |(rank, class): (usize, &ClassEntry)| {
         let Artifacts { overlay, heatmap, cam, cam_full } = &class.artifacts;
         let first = overlay.as_ref().or(heatmap.as_ref()).or(cam.as_ref()).or(cam_full.as_ref());
+        let (what, how, value) = if special {
+            (class.target.clone(), class.method.to_string(), format!("{:.3}", class.value))
+        } else {
+            (class.class.to_string(), class.name.clone().unwrap_or_default(), format!("{:.3}", class.logit))
+        };
         vec![
             if rank == 0 { entry.file.clone() } else { String::new() },
-            class.class.to_string(),
-            class.name.clone().unwrap_or_default(),
+            what,
+            how,
             format!("{:.1} %", 100.0 * class.probability),
-            format!("{:.3}", class.logit),
+            value,
             first.map_or_else(String::new, |file| folder.join(file).display().to_string()),
         ]
     };

@@ -41,7 +41,7 @@ pub fn run(args: &LabelsArgs) -> anyhow::Result<ExitCode> {
 fn labels(model: &ModelOptions) -> Result<Labels, Error> {
     match (&model.weights, &model.labels) {
         (Source::Torchvision(_), None) => Ok(Labels::imagenet()),
-        _ => model.labels(),
+        _ => Ok(model.on_cpu()?.labels().clone()),
     }
 }
 

@@ -74,10 +74,9 @@ impl ModelOptions {
         })
     }
 
-    /// The class names. No device is asked for them.
-    pub fn labels(&self) -> Result<Labels, Error> {
-        let engine = fetch::with_bar(|progress| self.builder()?.device(Device::Cpu).build_with_progress(progress))?;
-        Ok(engine.labels().clone())
+    /// The engine on the processor, for what runs no network; no device is asked for.
+    pub fn on_cpu(&self) -> Result<Engine, Error> {
+        fetch::with_bar(|progress| self.builder()?.device(Device::Cpu).build_with_progress(progress))
     }
 
     /// The engine, for commands that look at no picture.

@@ -46,7 +46,7 @@ impl Results {
         if self.rows.is_empty() {
             return Ok(());
         }
-        stdout::line(&table(self.header, &["class", "probability", "logit"], self.rows.drain(..)))
+        stdout::line(&table(self.header, &["class", "probability", "logit", "value"], self.rows.drain(..)))
     }
 }
 

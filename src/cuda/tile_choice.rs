@@ -151,19 +151,33 @@ fn steps(tile: &Tile, shape: &Conv2dShape) -> u64 {
 
 /// How long the convolution lasts, in clocks, as far as a choice needs to know.
 fn cycles(shape: &Conv2dShape, device: &DeviceLimits, choice: Choice) -> u64 {
+    let rates = Rates::of(device.capability);
+    let (waves, depth, step) = waves_of_steps(shape, device, choice, rates.fma);
+    let (splits, Tile { bm, bn, .. }) = (u64::from(choice.splits), choice.variant.tile);
+    // A part is written once, and all are read by the last block.
+    let adding = if splits == 1 { 0 } else { HANDING_OVER + ((splits + 1) * u64::from(bm * bn) * 4).div_ceil(rates.l2) };
+    waves.saturating_mul(depth.saturating_mul(step).saturating_add(START_AND_END)).saturating_add(adding)
+}
+
+/// The clocks of all main loops, one after the other where a multiprocessor has several; `fma` multiply-adds of the tensor cores
+/// a clock.
+pub(super) fn main_loop_cycles(shape: &Conv2dShape, device: &DeviceLimits, choice: Choice, fma: u64) -> u64 {
+    let (waves, depth, step) = waves_of_steps(shape, device, choice, fma);
+    waves.saturating_mul(depth).saturating_mul(step)
+}
+
+/// Waves of blocks, the steps of a block's main loop, and clocks of a step.
+fn waves_of_steps(shape: &Conv2dShape, device: &DeviceLimits, choice: Choice, fma: u64) -> (u64, u64, u64) {
     let Tile { bm, bn, bk, wm, wn, .. } = choice.variant.tile;
     let rates = Rates::of(device.capability);
     let [bm, bn, bk, wm, wn] = [bm, bn, bk, wm, wn].map(u64::from);
     let loaded = (bm + bn) * bk * 2;
     let read = (bm / wm) * (bn / wn) * (wm + wn) * bk * 2;
-    let tensor = (bm * bn * bk).div_ceil(rates.fma);
+    let tensor = (bm * bn * bk).div_ceil(fma);
     let step = tensor.max((read + loaded).div_ceil(rates.shared)).max(loaded.div_ceil(rates.l2));
     let splits = u64::from(choice.splits);
-    // A part is written once, and all are read by the last block.
-    let adding = if splits == 1 { 0 } else { HANDING_OVER + ((splits + 1) * bm * bn * 4).div_ceil(rates.l2) };
     let waves = (tiles(&choice.variant.tile, shape) * splits).div_ceil(device.multiprocessors.into());
-    let depth = steps(&choice.variant.tile, shape).div_ceil(splits);
-    waves.saturating_mul(depth.saturating_mul(step).saturating_add(START_AND_END)).saturating_add(adding)
+    (waves, steps(&choice.variant.tile, shape).div_ceil(splits), step)
 }
 
 #[cfg(test)]

@@ -73,6 +73,12 @@ impl Architecture {
         Ok(Self { name, block, depths, width, classes })
     }
 
+    /// torchvision's ResNet of this depth (18, 34, 50, 101 or 152) with `classes` classes, if there is one.
+    pub fn of_depth(depth: usize, classes: usize) -> Option<Self> {
+        let &(name, block, depths) = KNOWN.iter().find(|(name, ..)| name.strip_prefix("ResNet-") == Some(&depth.to_string()))?;
+        Some(Self { name, block, depths, width: 64, classes })
+    }
+
     /// Residual block of every stage.
     pub fn block(&self) -> Block {
         self.block

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Artifact, OutputError, OutputNames, check_free, write_atomically};
-use crate::cam::{MapStats, Target, Term};
+use crate::cam::{Library, MapStats, Method, Normalisation, Score, Target, Term};
 use crate::input::{CropTransform, Recipe};
 use crate::pipeline::Shard;
 use crate::render::{Style, View};
@@ -27,8 +27,15 @@ pub struct Manifest {
     pub model: Model,
     /// What was asked of each image.
     pub request: Asked,
-    /// How maps were computed: `cam`.
-    pub method: &'static str,
+    /// How maps were computed: `cam`, or several methods with commas between them.
+    pub method: String,
+    /// What of the classes was explained: `logit`, unless something else was asked for.
+    pub score: Score,
+    /// The library whose maps and pictures were reproduced, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compat: Option<Library>,
+    /// Whether each image has a contact sheet.
+    pub grid: bool,
     /// How photographs became the network's input.
     pub recipe: Recipe,
     /// How maps were drawn.
@@ -133,8 +140,11 @@ pub enum Outcome {
     Ok {
         /// Where the crop lies in the photograph.
         transform: CropTransform,
-        /// One entry for each class.
+        /// One entry for each target and method.
         results: Vec<ClassEntry>,
+        /// The contact sheet, where it was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grid: Option<String>,
     },
     /// It failed; the others were finished all the same.
     Error {
@@ -143,10 +153,19 @@ pub enum Outcome {
     },
 }
 
-/// One class of one image.
+/// One map of one image.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClassEntry {
-    /// Index of the class.
+    /// What is explained: the class's name, or several with signs.
+    pub target: String,
+    /// How.
+    pub method: Method,
+    /// The target's value.
+    pub value: f64,
+    /// How the map was drawn; absent where a library's way was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalisation: Option<Normalisation>,
+    /// Index of the class; of several, the one named first, as for the rest.
     pub class: usize,
     /// Its name, where there are labels.
     pub name: Option<String>,
@@ -201,7 +220,10 @@ impl Manifest {
             tool: Tool { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") },
             model,
             request,
-            method: "cam",
+            method: Method::Cam.to_string(),
+            score: Score::Logit,
+            compat: None,
+            grid: false,
             recipe,
             // What was drawn, not what was asked for: the seed view has a style of its own.
             display: Display { view, style: style.in_view(view) },
@@ -371,19 +393,18 @@ impl ImageEntry {
     /// The first part of its files' names; `None` if it has no files.
     pub(super) fn stem(&self) -> Option<String> {
         let Outcome::Ok { results, .. } = &self.outcome else { return None };
-        let ClassEntry { class, name, artifacts, .. } = results.first()?;
+        let ClassEntry { method, artifacts, .. } = results.first()?;
         let Artifacts { overlay, heatmap, cam, cam_full } = artifacts;
         let kinds =
             [(overlay, Artifact::Overlay), (heatmap, Artifact::Heatmap), (cam, Artifact::Cam), (cam_full, Artifact::CamFull)];
         let (file, kind) = kinds.into_iter().find_map(|(file, kind)| Some((file.as_ref()?, kind)))?;
-        let rest = OutputNames::rest(*class, name.as_deref().unwrap_or_default(), kind);
-        file.strip_suffix(&rest).map(str::to_owned)
+        OutputNames::stem_of(file, *method, kind).map(str::to_owned)
     }
 
     pub(super) fn check(&self) -> Result<(), OutputError> {
         let Outcome::Ok { results, .. } = &self.outcome else { return Ok(()) };
         for entry in results {
-            for (what, value) in [("logit", entry.logit), ("probability", entry.probability)] {
+            for (what, value) in [("logit", entry.logit), ("probability", entry.probability), ("value", entry.value as f32)] {
                 if !value.is_finite() {
                     let (file, class) = (self.file.clone(), entry.class);
                     return Err(OutputError::NotFinite { file, what, class, value });

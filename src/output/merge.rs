@@ -191,7 +191,8 @@ fn way(out: &Path, to: &Path) -> String {
 }
 
 fn rename(image: &mut ImageEntry, way: &str) {
-    let Outcome::Ok { results, .. } = &mut image.outcome else { return };
+    let Outcome::Ok { results, grid, .. } = &mut image.outcome else { return };
+    grid.iter_mut().for_each(|file| file.insert_str(0, way));
     for class in results {
         let Artifacts { overlay, heatmap, cam, cam_full } = &mut class.artifacts;
         for file in [overlay, heatmap, cam, cam_full].into_iter().flatten() {

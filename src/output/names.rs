@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use crate::cam::{Method, Target};
+
 /// Longest first part of a file's name. With the class and the kind a name stays below 143 bytes, the least limit in common use
 /// (eCryptfs; others allow 255).
 const STEM: usize = 80;
@@ -82,18 +84,54 @@ impl OutputNames {
         Self(numbered(&wanted, given, taken))
     }
 
-    /// The name of input `i`'s file of one kind for one class, such as `cat.281-tabby.overlay.png`. `None` if there is no such
-    /// input.
-    pub fn file(&self, i: usize, class: usize, class_name: &str, kind: Artifact) -> Option<String> {
-        Some(format!("{}{}", self.0.get(i)?, Self::rest(class, class_name, kind)))
+    /// The name of input `i`'s file of one kind for one target and method, such as `cat.281-tabby.overlay.png` or
+    /// `cat.281-minus-162-tabby-beagle.gradcam.cam.npy`. `label` is the target in words. `None` if there is no such input.
+    pub fn file(&self, i: usize, target: &Target, label: &str, method: Method, kind: Artifact) -> Option<String> {
+        Some(format!("{}.{}.{}", self.0.get(i)?, middle(target, label, method), kind.suffix()))
     }
 
-    /// What follows the first part of a file's name.
-    pub(super) fn rest(class: usize, class_name: &str, kind: Artifact) -> String {
-        let slug = slug(class_name);
-        let dash = if slug.is_empty() { "" } else { "-" };
-        format!(".{class}{dash}{slug}.{}", kind.suffix())
+    /// The first part of a name that [`OutputNames::file`] gave: what is before the target, which holds no dot.
+    pub(super) fn stem_of(file: &str, method: Method, kind: Artifact) -> Option<&str> {
+        let rest = file.strip_suffix(kind.suffix())?.strip_suffix('.')?;
+        Some(rest.strip_suffix(&method_part(method))?.rsplit_once('.')?.0)
     }
+
+    /// The name of input `i`'s contact sheet. `None` if there is no such input.
+    pub fn grid(&self, i: usize) -> Option<String> {
+        Some(format!("{}.grid.png", self.0.get(i)?))
+    }
+}
+
+/// The method with a dot before it, but nothing for the class activation map.
+fn method_part(method: Method) -> String {
+    if method == Method::Cam { String::new() } else { format!(".{}", method.name().replace('+', "p")) }
+}
+
+/// What stands between the input and the kind of file: the target's classes with their signs, its names, and the method unless that
+/// is the class activation map itself. Different for different targets of the same names, and short.
+fn middle(target: &Target, label: &str, method: Method) -> String {
+    const MOST: usize = 48;
+    const CLASSES: usize = 26;
+    let mut classes = String::new();
+    for (at, term) in target.terms().iter().enumerate() {
+        classes += match (at, term.factor < 0.0) {
+            (0, false) => "",
+            (0, true) => "minus-",
+            (_, false) => "-plus-",
+            (_, true) => "-minus-",
+        };
+        classes += &term.class.to_string();
+    }
+    if classes.len() > CLASSES || target.terms().iter().any(|term| term.factor.abs() != 1.0) {
+        // FNV-1a of everything tells long sums apart.
+        let all = format!("{:?}", target.terms());
+        let hash = all.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        classes = format!("{}-{hash:08x}", cut(&classes, CLASSES - 9));
+    }
+    let method = method_part(method);
+    let slug = slug(label);
+    let dash = if slug.is_empty() { "" } else { "-" };
+    format!("{}{method}", cut(&format!("{classes}{dash}{slug}"), MOST - method.len()))
 }
 
 /// Each name once, and none that is `taken`: those in `given` stay; else the first input keeps what it wants unless it is taken,
@@ -175,6 +213,7 @@ fn cut(text: &str, length: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cam::{Score, Term};
 
     fn names(inputs: &[&str]) -> Vec<String> {
         OutputNames::new(inputs).0
@@ -233,19 +272,44 @@ mod tests {
         assert_eq!(different.len(), inputs.len());
         let all = OutputNames(names);
         for i in 0..inputs.len() {
-            let file = all.file(i, 99_999, &"very long class name ".repeat(9), Artifact::CamFull).unwrap();
-            assert!(file.len() < 143 && file.is_ascii(), "{file}");
+            let name = "very long class name ".repeat(9);
+            for method in [Method::Cam, Method::GradCamElementWise] {
+                let file = all.file(i, &Target::of_class(99_999), &name, method, Artifact::CamFull).unwrap();
+                assert!(file.len() < 143 && file.is_ascii(), "{file}");
+            }
         }
     }
 
     #[test]
     fn class_and_kind_follow_the_stem() {
         let names = OutputNames::new(&["in/cat.jpg"]);
-        let file = |class, name, kind| names.file(0, class, name, kind).unwrap();
+        let file = |class, name, kind| names.file(0, &Target::of_class(class), name, Method::Cam, kind).unwrap();
         assert_eq!(file(282, "tiger cat", Artifact::Overlay), "cat.282-tiger-cat.overlay.png");
         assert_eq!(file(607, "jack-o'-lantern", Artifact::Heatmap), "cat.607-jack-o-lantern.heatmap.png");
         assert_eq!(file(3, "猫", Artifact::Cam), "cat.3.cam.npy");
         assert_eq!(file(0, "../../etc", Artifact::CamFull), "cat.0-etc.cam-full.npy");
-        assert_eq!(names.file(1, 0, "x", Artifact::Cam), None);
+        assert_eq!(names.file(1, &Target::of_class(0), "x", Method::Cam, Artifact::Cam), None);
+        assert_eq!((names.grid(0).as_deref(), names.grid(1)), (Some("cat.grid.png"), None));
+    }
+
+    #[test]
+    fn targets_of_the_same_names_have_files_of_their_own() {
+        let target = |terms: &[(usize, f64)]| {
+            let terms = terms.iter().map(|&(class, factor)| Term { class, factor }).collect();
+            Target::new(terms, Score::Logit).unwrap()
+        };
+        let names = OutputNames::new(&["cat.jpg"]);
+        let file = |terms: &[(usize, f64)], method| names.file(0, &target(terms), "a - b", method, Artifact::Cam).unwrap();
+        assert_eq!(file(&[(1, 1.0), (2, -1.0)], Method::GradCamPlusPlus), "cat.1-minus-2-a-b.gradcampp.cam.npy");
+        assert_eq!(file(&[(1, -1.0)], Method::Cam), "cat.minus-1-a-b.cam.npy");
+        for (name, method) in [("a.b.1-minus-2-a-b.gradcampp.cam.npy", Method::GradCamPlusPlus), ("a.b.1.cam.npy", Method::Cam)] {
+            assert_eq!(OutputNames::stem_of(name, method, Artifact::Cam), Some("a.b"));
+        }
+        let long = |last| (1000..1100).chain([last]).map(|class| (class, 1.0)).collect::<Vec<_>>();
+        let several =
+            [long(1), long(2), vec![(1, 1.0), (2, 1.0)], vec![(1, 1.0), (2, -1.0)], vec![(12, 1.0)], vec![(1, 2.0), (2, 1.0)]];
+        let all: HashSet<String> = several.iter().map(|terms| file(terms, Method::GradCamElementWise)).collect();
+        assert_eq!(all.len(), several.len());
+        assert!(all.iter().all(|file| file.len() < 143 - 77), "{all:?}");
     }
 }

@@ -29,7 +29,19 @@ pub enum RenderError {
         /// Those in the transform.
         expected: (u32, u32),
     },
-    /// The resize for the seed view failed.
+    /// A contact sheet without pictures, or too many.
+    #[error(
+        "a contact sheet of {tiles} pictures has {width}x{height} pixels, expected one picture and 2^28 pixels at most: ask for fewer maps"
+    )]
+    Sheet {
+        /// Pictures.
+        tiles: usize,
+        /// Its width.
+        width: u64,
+        /// Its height.
+        height: u64,
+    },
+    /// A resize failed: that for the seed view, or a sheet's.
     #[error(transparent)]
     Resize(#[from] crate::input::InputError),
 }

@@ -8,10 +8,13 @@ mod library;
 mod margin;
 mod scene;
 mod seed;
+mod sheet;
 mod style;
+mod text;
 
 pub use colormap::{Colormap, Table};
 pub use error::RenderError;
 pub use library::LibraryStyle;
 pub use scene::Scene;
+pub use sheet::{Tile, sheet};
 pub use style::{Alpha, BadAlpha, Style, View};

@@ -14,6 +14,7 @@ mod disk;
 mod fetch;
 mod hardship;
 mod inputs;
+mod methods;
 mod pictures;
 mod preparing;
 mod program;

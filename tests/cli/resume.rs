@@ -155,6 +155,10 @@ fn other_settings_are_refused() {
         (&["--save=cam-full"], "`request.save` is [\"cam\"], not [\"cam-full\"]"),
         (&["--size=64"], "`recipe.resize` is 256, not 73"),
         (&["--alpha=0.25"], "`display.alpha` is 0.5, not 0.25"),
+        (&["--method=gradcam"], "`method` is \"cam\", not \"gradcam\""),
+        (&["--score=probability"], "`score` is \"logit\", not \"probability\""),
+        (&["--compat=torchcam", "--alpha=0.5"], "`compat` is null, not \"torchcam\""),
+        (&["--grid"], "`grid` is false, not true"),
         (&["--view=original"], "`display.view` is \"crop\", not \"original\""),
     ] {
         // Options given twice are mistakes: each replaces the one it is like.

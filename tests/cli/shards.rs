@@ -152,6 +152,8 @@ fn what_does_not_fit_is_not_merged() {
     // Other settings, an interrupted part, another layout, no manifest.
     bench.run(["cam", "two", "--class=1", "--save=cam", "-o", "class-1"]).code(0);
     bench.run(["merge", "-o", "n", "one-out", "class-1"]).code(1).says(&["its `request.classes` is [1], but [0] in one-out"]);
+    bench.run(["cam", "two", "--class=0", "--save=cam", "-m=gradcam", "-o", "gradcam"]).code(0);
+    bench.run(["merge", "-o", "n", "one-out", "gradcam"]).code(1).says(&["its `method` is \"gradcam\", but \"cam\" in one-out"]);
     let edited = |field: &str, value: Value| {
         let mut manifest = bench.manifest("two-out");
         manifest[field] = value;

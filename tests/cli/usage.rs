@@ -30,7 +30,10 @@ fn the_examples_of_the_help_are_right() {
     assert!(examples.len() >= 4, "{help}");
     for example in examples {
         let command = example.split("  ").next().unwrap();
-        let words: Vec<_> = command.split_whitespace().map(|word| word.trim_matches('\'')).collect();
+        // Between quotes, which are every second part, blanks are kept.
+        let parts = command.split('\'').enumerate();
+        let words: Vec<_> =
+            parts.flat_map(|(at, part)| if at % 2 == 1 { vec![part] } else { part.split_whitespace().collect() }).collect();
         assert_eq!(words[0], "camshaft", "{example}");
         // Pictures and big models are not here; but no word of it is a mistake.
         let force = if words.contains(&"--resume") { &[][..] } else { &["--force"] };

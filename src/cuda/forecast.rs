@@ -1,0 +1,149 @@
+//! How long a pass should take on a GPU that nobody has run it on, by a model fitted to published timings.
+//!
+//! Each launch lasts as long as the slower of two: its main loops, wave after wave, at a share of what the instructions allow, and
+//! its bytes from memory; plus a fixed time for its start and end. The share and the fixed time were fitted to AITemplate's
+//! published ResNet-50 timings on an A100, kernels of the same kind as these. It is a forecast, and says nothing that a
+//! measurement would not overrule.
+
+use super::CudaError;
+use super::tile_choice::{DeviceLimits, choose, main_loop_cycles};
+use super::variants::Arithmetic;
+use crate::bench::{GpuFacts, LayerCost, costs};
+use crate::network::{Conv2dShape, Layer, Network, Op, Value, Window};
+use crate::tensor::Precision;
+
+/// Share of the main loops' bound that is reached.
+const MAIN_LOOP: f64 = 0.54;
+/// Share of the memory's peak that is reached.
+const MEMORY: f64 = 0.85;
+/// Seconds from the end of one kernel's work to the start of the next one's.
+const LAUNCH: f64 = 7.0e-6;
+/// Share of the second-level cache that tensors between two layers may be expected to stay in.
+const L2_SHARE: f64 = 0.6;
+
+/// What the model says of one pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Forecast {
+    /// Seconds from the first launch's start to the last one's end.
+    pub seconds: f64,
+    /// Kernels launched.
+    pub launches: usize,
+}
+
+/// How a network is divided into launches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fusion {
+    /// The stem with its pooling, and a head of two launches.
+    Ours,
+    /// A launch for each layer.
+    #[cfg(test)]
+    None,
+}
+
+/// The model's word on `network` with one map of each image of `[N, H, W]` images, in f16, on `gpu`; `None` for a GPU whose rates
+/// are not known.
+///
+/// # Errors
+/// If the images do not fit the network, or no kernel.
+pub fn forecast(network: &Network, images: [usize; 3], gpu: &GpuFacts) -> Result<Option<Forecast>, CudaError> {
+    model(network, images, gpu, Fusion::Ours, MAIN_LOOP, LAUNCH)
+}
+
+fn model(
+    network: &Network,
+    [n, h, w]: [usize; 3],
+    gpu: &GpuFacts,
+    fusion: Fusion,
+    share: f64,
+    launch: f64,
+) -> Result<Option<Forecast>, CudaError> {
+    let Some(limits) = gpu.limits(Precision::F16) else { return Ok(None) };
+    let device = DeviceLimits { capability: gpu.capability, multiprocessors: gpu.sms, shared_bytes: gpu.shared_bytes };
+    let shapes = network.shapes(n, h, w)?;
+    let costs = costs(network, &shapes, Precision::F16.bytes());
+    let clock = f64::from(gpu.clock_khz) * 1e3;
+    let fma = (limits.flops / clock / f64::from(gpu.sms) / 2.0 * if gpu.capability / 10 == 9 { 0.63 } else { 1.0 }) as u64;
+    let weights: f64 = network.layers().iter().map(|layer| filter_bytes(layer) as f64).sum();
+    let stays = gpu.l2_bytes as f64 * L2_SHARE;
+    let mut total = Forecast { seconds: 0.0, launches: 0 };
+    for ((layer, shape), cost) in network.layers().iter().zip(&shapes).zip(&costs) {
+        let fused = fusion == Fusion::Ours
+            && (layer.name.contains("downsample") || matches!(layer.op, Op::MaxPool2d(_) | Op::GlobalAvgPool));
+        let arithmetic = match &shape.conv2d {
+            Some(conv) => {
+                let padded = if layer.input == Value::Image { stem(conv)? } else { *conv };
+                main_loop_cycles(&padded, &device, choose(&padded, &device, Arithmetic::F16)?, fma) as f64 / clock / share
+            }
+            None => 0.0,
+        };
+        let filter = filter_bytes(layer) as f64;
+        let moved = cost.bytes as f64 - filter;
+        // Weights stay from pass to pass where they and a layer's tensors have room; tensors where they have.
+        let from_memory = if weights + moved < stays { 0.0 } else { filter }
+            + if moved < stays && layer.input != Value::Image { 0.0 } else { moved };
+        total.seconds += f64::max(arithmetic, from_memory / limits.bytes / MEMORY);
+        if !fused {
+            total.seconds += launch;
+            total.launches += 1;
+        }
+    }
+    // Maps: the second launch of the head.
+    let map = LayerCost { layer: String::new(), flops: 0, bytes: (n * h * w * size_of::<f32>()) as u64 };
+    total.seconds += map.floor(limits).seconds / MEMORY + launch;
+    total.launches += 1;
+    Ok(Some(total))
+}
+
+/// The first convolution as its kernel computes it: 4 channels, a row of 7 taps made up to 8.
+fn stem(conv: &Conv2dShape) -> Result<Conv2dShape, CudaError> {
+    let channels = conv.c().next_multiple_of(4) * 8 * conv.r();
+    Ok(Conv2dShape::new([conv.n(), conv.p(), conv.q(), channels], conv.k(), Window { size: (1, 1), stride: 1, pad: 0 })?)
+}
+
+fn filter_bytes(layer: &Layer) -> usize {
+    Precision::F16.bytes()
+        * match &layer.op {
+            Op::Conv2d { c, k, window, .. } => c * k * window.size.0 * window.size.1,
+            Op::Linear { c, k } => c * k,
+            _ => 0,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::GPUS;
+    use crate::network::Architecture;
+
+    /// AITemplate's examples/01_resnet-50 on an A100-40GB: batch, milliseconds.
+    const AITEMPLATE: [(usize, f64); 9] =
+        [(1, 0.58), (2, 0.62), (4, 0.69), (8, 0.88), (16, 1.33), (32, 2.40), (64, 4.53), (128, 8.57), (256, 16.58)];
+
+    fn error(share: f64, launch: f64) -> (f64, Vec<f64>) {
+        let network = Network::new(Architecture::of_depth(50, 1000).unwrap());
+        let a100 = GPUS.iter().find(|gpu| gpu.name.contains("A100")).unwrap();
+        let ratios: Vec<f64> = AITEMPLATE
+            .iter()
+            .map(|&(batch, ms)| {
+                model(&network, [batch, 224, 224], &a100.facts(), Fusion::None, share, launch).unwrap().unwrap().seconds * 1e3
+                    / ms
+            })
+            .collect();
+        let squares: f64 = ratios.iter().map(|ratio| ratio.ln().powi(2)).sum();
+        ((squares / ratios.len() as f64).sqrt(), ratios)
+    }
+
+    /// The constants above are the best of a grid, and good.
+    #[test]
+    fn fitted_to_published_timings() {
+        let grid = (40..=90)
+            .step_by(2)
+            .flat_map(|share| (1..=24).map(move |launch| (f64::from(share) / 100.0, f64::from(launch) * 0.5e-6)));
+        let best =
+            grid.map(|(share, launch)| (error(share, launch).0, share, launch)).min_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
+        let (fitted, ratios) = error(MAIN_LOOP, LAUNCH);
+        println!("best {best:?}, fitted {fitted} {ratios:.2?}");
+        assert_eq!((best.1, best.2), (MAIN_LOOP, LAUNCH), "rms {} against {fitted}", best.0);
+        assert!(fitted < 0.1, "{ratios:.2?}");
+    }
+}

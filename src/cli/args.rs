@@ -49,7 +49,7 @@ const CAM_EXAMPLES: &str = "Examples:
   camshaft cam photo.jpg                      the three most probable classes
   camshaft cam photo.jpg -c dog -c 3          classes of your choice, by name or index
   camshaft cam photos 'more/*.png' -o maps    all pictures of a folder and of a pattern
-  camshaft cam photo.jpg -c 'dog - lion' -m gradcam        what makes it the one rather than the other
+  camshaft cam photo.jpg -c 'dog - lion'      what makes it a dog rather than a lion
   camshaft cam photo.jpg --compare all        every method side by side in one picture
   camshaft cam photos -o maps --resume        the rest of them, after an interruption
   camshaft cam photo.jpg -w resnet50 --view original";

@@ -24,6 +24,7 @@ pub(super) enum Backend {
 
 /// What is asked for beside the maps themselves. Whatever a backend does not do is left to who asked.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "the processor draws elsewhere"))]
 pub(super) struct Show {
     pub enlarge: Option<Enlarge>,
     pub overlay: Option<Style>,

@@ -20,24 +20,11 @@ import subprocess
 import sys
 import time
 
+import network
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORK = ROOT / "target" / "peers"
 COSINE = 0.99  # maps of one image, between two engines
-
-
-def network(torch):
-    """ResNet-18 whose batch norms fit its random weights, so that activations have a trained network's size."""
-    import torchvision
-
-    torch.manual_seed(0)
-    net = torchvision.models.resnet18(weights=None)
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # the mean over all batches
-    with torch.no_grad():
-        for _ in range(4):
-            net(torch.randn(4, 3, 224, 224))
-    return net.eval()
 
 
 def with_map(torch, net):
@@ -202,7 +189,7 @@ def main():
 
     if args.device == "cuda" and not torch.cuda.is_available():
         sys.exit("PyTorch sees no CUDA device here; there is nothing to compare")
-    net = network(torch)
+    net = network.resnet18(torch)
     WORK.mkdir(parents=True, exist_ok=True)
     weights = WORK / "gpu.safetensors"
     save_file({key: value.contiguous() for key, value in net.state_dict().items()}, weights)

@@ -20,6 +20,8 @@ import subprocess
 import sys
 import time
 
+import network
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORK = ROOT / "target" / "peers"
 GFLOP = 3.628  # of one 224x224 image: 2 per multiply-add of convolutions and linear layer
@@ -32,19 +34,10 @@ def prepare():
     if all(f.exists() for f in files.values()):
         return files
     import torch
-    import torchvision
     from safetensors.torch import save_file
 
     WORK.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(0)
-    net = torchvision.models.resnet18(weights=None)
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # the mean over all batches
-    with torch.no_grad():
-        for _ in range(4):
-            net(torch.randn(4, 3, 224, 224))
-    net.eval()
+    net = network.resnet18(torch)
     save_file({k: v.contiguous() for k, v in net.state_dict().items()}, files["safetensors"])
     torch.save(net.state_dict(), files["pt"])
     axes = {"x": {0: "n"}, "y": {0: "n"}}

@@ -23,6 +23,7 @@ use epilogue::Epilogue;
 use filter::Kcrs;
 pub use isa::Isa;
 use isa::Vectors;
+use rayon::prelude::*;
 
 use crate::network::{
     Conv2dShape, ConvParameters, Layer, LayerShape, Model, Network, NetworkError, Op, PlanReport, PlannedStep, Slots, Value,
@@ -193,6 +194,12 @@ impl Cpu {
             parameters: bytes(folded + self.classifier.0.len() + self.classifier.1.len()),
             activations: bytes(n * h * w * 3 + largest.into_iter().sum::<usize>()),
         })
+    }
+
+    /// Has every image of a batch written by `make`, which is given its number, on the threads of the forward pass.
+    pub fn make(&self, images: &mut Nhwc, make: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+        let size = images.shape()[1..].iter().product::<usize>().max(1);
+        self.pool.install(|| images.data_mut().par_chunks_exact_mut(size).enumerate().for_each(|(at, image)| make(at, image)));
     }
 
     /// Runs the network on normalised images `[N, H, W, 3]`.

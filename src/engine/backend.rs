@@ -1,5 +1,8 @@
 //! The backends under one operation: images and a selection of classes in, scores and maps out.
 
+#[cfg(feature = "cuda")]
+use rayon::prelude::*;
+
 use crate::Error;
 use crate::bench::GpuFacts;
 use crate::cam::{Enlarge, Evidence, Found, Head, Selection};
@@ -84,6 +87,28 @@ impl Backend {
             Self::Cpu { cpu, head } => pass(cpu, head, images, selection, enlarge, found),
             #[cfg(feature = "cuda")]
             Self::Cuda(cuda) => Ok(cuda.run_into(images, selection, enlarge, found).map_err(DeviceError::Cuda)?),
+        }
+    }
+
+    /// Logits `[K]` of images that `make` writes one by one into `images`.
+    pub(super) fn score_made(
+        &self,
+        images: &mut Nhwc,
+        make: &(dyn Fn(usize, &mut [f32]) + Sync),
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        match self {
+            Self::Cpu { cpu, .. } => {
+                cpu.make(images, make);
+                let logits = cpu.forward(images)?.logits;
+                Ok((0..images.shape()[0]).map(|image| logits.image(image).to_vec()).collect())
+            }
+            #[cfg(feature = "cuda")]
+            Self::Cuda(cuda) => {
+                let size = images.shape()[1..].iter().product::<usize>().max(1);
+                images.data_mut().par_chunks_exact_mut(size).enumerate().for_each(|(at, image)| make(at, image));
+                let found = cuda.run(images, Selection::Top(0)).map_err(DeviceError::Cuda)?;
+                Ok((0..found.images()).map(|image| found.logits(image).to_vec()).collect())
+            }
         }
     }
 

@@ -8,6 +8,7 @@ mod expression;
 mod measure;
 mod pending;
 mod request;
+mod score;
 
 pub use builder::{EngineBuilder, LABELS_KEY};
 pub use device::{Device, DeviceError};
@@ -231,9 +232,7 @@ impl Engine {
 
     /// Names what was found in one picture, and draws what the backend has not drawn.
     fn explanation(&self, input: &Input, request: &Request, asked: &Asked, found: FoundImage) -> Result<Explanation, Error> {
-        if let Some(class) = found.logits.iter().position(|logit| !logit.is_finite()) {
-            return Err(Error::NotFinite { class, value: found.logits[class] });
-        }
+        score::finite(&found.logits)?;
         let predictions = explanation::rank(&found.logits, &self.labels);
         let targets = asked.targets.of(&found.logits);
         let each = targets.iter().flat_map(|target| asked.methods.iter().map(move |&method| (target, method)));

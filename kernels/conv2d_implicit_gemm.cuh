@@ -10,7 +10,7 @@
 
 #include "conv2d.cuh"
 
-// BM BN BK WM WN STAGES, WHOLE_TAPS and ARITHMETIC come from the table of variants (src/cuda/variants.rs).
+// BM BN BK WM WN STAGES, WHOLE_TAPS, PROJECTION and ARITHMETIC come from the table of variants (src/cuda/variants.rs).
 #define F16 0      // elements f16, sums f32
 #define F16_SUMS 1 // elements f16, sums f16 over the depth of a tile, f32 beyond it
 #define BF16 2     // elements bf16, sums f32
@@ -51,6 +51,18 @@ __device__ inline int swizzled(int row, int chunk) { return chunk ^ (CHUNKS == 8
 
 // From a stage to the one that is filled or read next.
 __device__ inline unsigned next_stage(unsigned stage) { return stage == (STAGES - 1) * STAGE_BYTES ? 0 : stage + STAGE_BYTES; }
+
+// A residual block's shortcut, a 1x1 convolution of the block's input, whose products are added to the same sums (PROJECTION):
+// x f16 [n, h, w, c] at every `stride`-th row and column, w f16 [k, c].
+struct ProjectionParams {
+    int h, w, c, stride;
+};
+static_assert(sizeof(ProjectionParams) == 16, "as the host fills it");
+struct Projection {
+    const Element* x;
+    const Element* w;
+    const ProjectionParams& params;
+};
 
 #include "conv2d_implicit_gemm_gather.cuh"
 
@@ -182,27 +194,39 @@ __device__ void main_loop(unsigned char* memory, Gather& gather, int tiles, Sums
     __syncthreads(); // the epilogue reuses the stages
 }
 
-template <typename Copies>
+// `operands`: the projection, in the forms that have one.
+template <typename Copies, typename... Operands>
 __device__ void conv2d(const Element* x, const Element* w, Element* y, const Epilogue& epilogue, const Workspace& workspace,
-                       const Conv2dParams& p) {
+                       const Conv2dParams& p, int depth, const Operands&... operands) {
     extern __shared__ __align__(128) unsigned char memory[];
     Sums sums;
     // This block's part of gemm_k; parts differ by one tile at most.
-    const unsigned tiles = ceil_div(p.gemm_k, BK), splits = gridDim.z;
+    const unsigned tiles = ceil_div(depth, BK), splits = gridDim.z;
     const int begin = tiles * blockIdx.z / splits, end = tiles * (blockIdx.z + 1) / splits;
-    Gather gather(x, w, p, begin, end);
+    Walk gather(x, w, p, operands..., begin, end);
     main_loop<Copies>(memory, gather, end - begin, sums);
     if (splits > 1 && !combine(sums, workspace)) return;
     store(memory, sums, y, epilogue, p);
 }
 
 // The entry, after the file that includes this has defined Copies. FORM is the start of its name. `bias` and `residual` may be
-// null.
+// null; with a projection there is no residual, the bias is of both convolutions, and ReLU always follows.
 #define TILED_(stem, bm, bn, bk) stem##_##bm##x##bn##x##bk
 #define TILED(stem, bm, bn, bk) TILED_(stem, bm, bn, bk)
+#if PROJECTION
+#define ENTRY                                                                                                                \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                                    \
+        TILED(FORM, BM, BN, BK)(const Element* x, const Element* w, const float* bias, const Element* x0, const Element* w0, \
+                                Element* y, Conv2dParams p, ProjectionParams projection, float4* partials,                   \
+                                unsigned* counters) {                                                                        \
+        conv2d<Copies>(x, w, y, Epilogue{{bias}, nullptr, true}, Workspace{partials, counters}, p, p.gemm_k + projection.c,  \
+                       Projection{x0, w0, projection});                                                                      \
+    }
+#else
 #define ENTRY                                                                                                                \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                                    \
         TILED(FORM, BM, BN, BK)(const Element* x, const Element* w, const float* bias, const Element* residual, Element* y,  \
                                 Conv2dParams p, int relu, float4* partials, unsigned* counters) {                            \
-        conv2d<Copies>(x, w, y, Epilogue{{bias}, residual, relu != 0}, Workspace{partials, counters}, p);                    \
+        conv2d<Copies>(x, w, y, Epilogue{{bias}, residual, relu != 0}, Workspace{partials, counters}, p, p.gemm_k);          \
     }
+#endif

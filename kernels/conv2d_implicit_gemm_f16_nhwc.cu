@@ -3,6 +3,8 @@
 //   x f16 NHWC   w f16 KRSC   bias f32 [K]   residual, y f16 NPQK; all bf16 in the forms called so    pointers 16-byte aligned, K % 8 == 0
 //   epi: + bias[k] and + residual[n,p,q,k], each unless it is null, then ReLU if asked for
 //   C % BK == 0 and R*S <= 32 (conv2d_implicit_gemm_f16_nhwc), or C % 8 == 0 (conv2d_implicit_gemm_c8_f16_nhwc)
+//   conv2d_implicit_gemm_projection_f16_nhwc ends a residual block whose shortcut is a convolution:
+//   y[n,p,q,k] = relu(bias[k] + sum_{r,s,c} ... + sum_c x0[n, p*stride0, q*stride0, c] * w0[k,c]), C and C0 multiples of BK, gemm_k = R*S*C + C0
 //   grid (ceil(gemm_m/BM), ceil(gemm_n/BN), splits)   block (THREADS, 1, 1); with splits > 1 a workspace of
 //   4*splits*BM*BN bytes a tile for partial sums, and a counter a tile: see conv2d_implicit_gemm_split.cuh
 //   smem STAGES*(BM+BN)*BK*2 bytes: 128x128x32, 4 stages = 64 KiB
@@ -35,7 +37,13 @@ struct Copies {
     __device__ void drain() const { ptx::cp_async_wait<0>(); }
 };
 
-#if ARITHMETIC == BF16 && WHOLE_TAPS
+#if ARITHMETIC == BF16 && PROJECTION
+#define FORM conv2d_implicit_gemm_projection_bf16_nhwc
+#elif ARITHMETIC == F16_SUMS && PROJECTION
+#define FORM conv2d_implicit_gemm_projection_f16_sums_nhwc
+#elif PROJECTION
+#define FORM conv2d_implicit_gemm_projection_f16_nhwc
+#elif ARITHMETIC == BF16 && WHOLE_TAPS
 #define FORM conv2d_implicit_gemm_bf16_nhwc
 #elif ARITHMETIC == BF16
 #define FORM conv2d_implicit_gemm_c8_bf16_nhwc

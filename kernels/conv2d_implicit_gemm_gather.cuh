@@ -5,7 +5,10 @@
 //                 channels, so that only the next row of the filter is a jump.
 //   otherwise     C % 8 == 0: every chunk has a tap of its own.
 //
-// Both:   Gather(x, w, p, begin, end)   before tile `begin` of gemm_k; past tile `end` chunks are invalid
+// ProjectingGather (PROJECTION) goes on from the first form along gemm_k: after the filter's last tap come the channels of another image,
+// at one pixel for each row, and of another filter: the block's shortcut, C0 % BK == 0.
+//
+// All:    Gather(x, w, p, begin, end)   before tile `begin` of gemm_k; past tile `end` chunks are invalid
 //         advance()                     one tile on
 //         a(move)  b(move)              call move(i, source, valid) for each of the thread's A_ROWS or B_ROWS; an invalid chunk is
 //                                       zero, and its source is not to be read
@@ -31,10 +34,10 @@ struct Rows {
     }
 };
 
-// The start of row i of B, in w.
-__device__ inline int filter_at(const Conv2dParams& p, int i) {
+// The start of row i of B, in a filter of `depth` elements a row.
+__device__ inline int filter_at(const Conv2dParams& p, int i, int depth) {
     const int n = blockIdx.y * BN + threadIdx.x / CHUNKS + i * PASS;
-    return (n < p.k ? n : p.k - 1) * p.gemm_k;
+    return (n < p.k ? n : p.k - 1) * depth;
 }
 
 #if WHOLE_TAPS
@@ -65,7 +68,7 @@ struct Gather {
             }
         }
 #pragma unroll
-        for (int i = 0; i < B_ROWS; ++i) b_at[i] = filter_at(p, i) + chunk;
+        for (int i = 0; i < B_ROWS; ++i) b_at[i] = filter_at(p, i, p.gemm_k) + chunk;
         const int number = begin / tap_tiles, r = number / p.s, s = number % p.s;
         tap = 1u << number;
         tiles_of_tap = tap_tiles - begin % tap_tiles;
@@ -113,7 +116,7 @@ struct Gather {
     __device__ Gather(const Element* x, const Element* w, const Conv2dParams& p, int begin, int end)
         : x(x), w(w), p(p), rows(p), k(begin * BK + threadIdx.x % CHUNKS * CHUNK), end(min(end * BK, p.gemm_k)) {
 #pragma unroll
-        for (int i = 0; i < B_ROWS; ++i) b_at[i] = filter_at(p, i);
+        for (int i = 0; i < B_ROWS; ++i) b_at[i] = filter_at(p, i, p.gemm_k);
         const int tap = k / p.c;
         c = k % p.c;
         r = tap / p.s;
@@ -148,4 +151,70 @@ struct Gather {
         for (int i = 0; i < B_ROWS; ++i) move(i, w + (b_at[i] + k), k < end);
     }
 };
+#endif
+
+#if PROJECTION
+static_assert(WHOLE_TAPS, "a step lies within one tap, or within the projection");
+
+// The pixels that the projection reads for the block's rows, or -1 for a residue row: kept here until they are needed, as registers
+// are scarce. All threads of a row are in one warp.
+__device__ inline int* projected_pixels() {
+    __shared__ int pixels[BM];
+    return pixels;
+}
+
+__device__ inline void keep_projected_pixels(const Conv2dParams& p, const ProjectionParams& projection) {
+    if (threadIdx.x % CHUNKS == 0) {
+#pragma unroll
+        for (int i = 0; i < A_ROWS; ++i) {
+            const int row = threadIdx.x / CHUNKS + i * PASS, m = blockIdx.x * BM + row;
+            const int image = m / (p.p * p.q), inside = m % (p.p * p.q);
+            const int h = inside / p.q * projection.stride, w = inside % p.q * projection.stride;
+            projected_pixels()[row] = m < p.gemm_m ? (image * projection.h + h) * projection.w + w : -1;
+        }
+    }
+    __syncwarp(); // they are read by other lanes than wrote them
+}
+
+struct ProjectingGather : Gather {
+    const Conv2dParams& p;
+    const Projection& projection;
+    const int projected; // tiles that are left where the projection begins
+
+    __device__ ProjectingGather(const Element* x0, const Element* w0, const Conv2dParams& p, const Projection& projection, int begin,
+                                int end)
+        : Gather(x0, w0, p, min(begin, p.gemm_k / BK - 1), end), p(p), projection(projection), projected(end - p.gemm_k / BK) {
+        keep_projected_pixels(p, projection.params);
+        tiles = end - begin;
+        if (tiles > projected) return;
+        project();
+        x += (projected - tiles) * BK;
+        w += (projected - tiles) * BK;
+    }
+
+    // From the filter's last tile to the projection's first.
+    __device__ void project() {
+        const int chunk = threadIdx.x % CHUNKS * CHUNK, c = projection.params.c;
+        x = projection.x;
+        w = projection.w;
+        tap = 1;
+        tiles_of_tap = 0x7fffffff; // no other tap follows
+#pragma unroll
+        for (int i = 0; i < A_ROWS; ++i) {
+            const int pixel = projected_pixels()[threadIdx.x / CHUNKS + i * PASS];
+            a_at[i] = pixel * c + chunk;
+            taps[i] = pixel >= 0;
+        }
+#pragma unroll
+        for (int i = 0; i < B_ROWS; ++i) b_at[i] = filter_at(p, i, c) + chunk;
+    }
+
+    __device__ void advance() {
+        Gather::advance();
+        if (tiles == projected) project();
+    }
+};
+using Walk = ProjectingGather;
+#else
+using Walk = Gather;
 #endif

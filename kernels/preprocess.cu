@@ -2,7 +2,7 @@
 //   One kernel per pass. A pass filters one axis in 22-bit fixed point and rounds to bytes:
 //     out[y,x,:] = clip((2^21 + sum_t weight[t,at] * in[first[at]+t along the axis, :]) >> 22),   at = x (horizontal) or y (vertical)
 //   resize_{horizontal,vertical}_u8: the first pass, u8 RGB -> u8 RGB, rows packed
-//   resize_{horizontal,vertical}_normalise_{f32_c3,f32_c4,f16_c3,f16_c4,f16_c8,bf16_c8}: the second pass, which also writes the crop's bytes,
+//   resize_{horizontal,vertical}_normalise_{f32_c3,f32_c4,f16_c3,f16_c4,f16_c8,bf16_c3,bf16_c8}: the second pass, which also writes the crop's bytes,
 //     black where the crop is larger than the picture, and the tensor: y[h,w,c] = table[c][byte], channels past the third 0
 //   resize_{horizontal,vertical}_crop_u8: the second pass without the tensor
 //   in u8 RGB, any row pitch   first i32 [outputs]   weight i32 [taps, outputs], padded with 0   table f32 [3, 256]
@@ -96,6 +96,13 @@ template <> struct Sink<f16, 8> {
     }
 };
 #if __CUDA_ARCH__ >= 800
+template <> struct Sink<bf16, 3> {
+    static __device__ __forceinline__ void store(bf16* y, size_t pixel, float r, float g, float b) {
+        y[pixel * 3] = from_f32<bf16>(r);
+        y[pixel * 3 + 1] = from_f32<bf16>(g);
+        y[pixel * 3 + 2] = from_f32<bf16>(b);
+    }
+};
 template <> struct Sink<bf16, 8> {
     static __device__ __forceinline__ void store(bf16* y, size_t pixel, float r, float g, float b) {
         reinterpret_cast<uint4*>(y)[pixel] = make_uint4(ptx::bf16x2_from_f32(r, g), ptx::bf16x2_from_f32(b, 0.f), 0u, 0u);
@@ -172,6 +179,8 @@ __device__ __forceinline__ void resize_normalise(const unsigned char* __restrict
 RESIZE(resize_horizontal, Axis::Horizontal)
 RESIZE(resize_vertical, Axis::Vertical)
 #if __CUDA_ARCH__ >= 800
+RESIZE_NORMALISE(resize_horizontal_normalise_bf16_c3, Axis::Horizontal, bf16, 3)
+RESIZE_NORMALISE(resize_vertical_normalise_bf16_c3, Axis::Vertical, bf16, 3)
 RESIZE_NORMALISE(resize_horizontal_normalise_bf16_c8, Axis::Horizontal, bf16, 8)
 RESIZE_NORMALISE(resize_vertical_normalise_bf16_c8, Axis::Vertical, bf16, 8)
 #endif

@@ -1,7 +1,8 @@
 // The network's first two layers in one: 7x7 convolution of stride 2 and border 3, bias, ReLU, 3x3 max pooling of stride 2 and
 // border 1. The convolution's output stays in registers.
 //   a[n,i,j,k] = max(0, bias[k] + sum_{r,s,c} x'[n, 2i-3+r, 2j-3+s, c] * w[k,r,s,c])   y[n,i,j,k] = max_{u,v} a[n, 2i-1+u, 2j-1+v, k]
-//   x u8 or f16 NHWC with C = 3; x' = x * scale[c] + shift[c] for u8, x for f16, rounded to f16; zero outside the image
+//   x u8 or f16 NHWC with C = 3; x' = x * scale[c] + shift[c] for u8, x for f16, rounded to f16; zero outside the image; from capability
+//   8.0 on also with bf16 in the place of every f16
 //   w f16, packed for the tensor cores by src/cuda/stem_filter.rs   bias f32 [K]   y f16 NPQK, K % 8 == 0   pointers 16-byte aligned
 //   grid (at most the number of tiles, ceil(K/64), 1)   block (64 * min(2, ceil(K/32)), 1, 1)   tiles are walked by the grid
 //   smem (4*rows+7) * (RAW_PITCH + 4*PITCH) bytes, `rows` rows of y a tile
@@ -78,15 +79,16 @@ struct Filter {
 };
 
 // Two values of one pixel that only their largest and whether it is above 0 matter of. From capability 8.0 on they are a pair of
-// f16; before, the bits of two f32, which as integers have the order of the numbers from 0 up, with NaN above and all others below.
+// T; before, the bits of two f32, which as integers have the order of the numbers from 0 up, with NaN above and all others below.
+template <typename T>
 struct Pair {
 #if __CUDA_ARCH__ >= 800
     unsigned v;
-    static __device__ Pair of(float low, float high) { return {ptx::f16x2_from_f32(low, high)}; }
-    __device__ Pair max_with(Pair o) const { return {ptx::max_nan_f16x2(v, o.v)}; }
+    static __device__ Pair of(float low, float high) { return {pair_from_f32<T>(low, high)}; }
+    __device__ Pair max_with(Pair o) const { return {max_nan_pair<T>(v, o.v)}; }
     __device__ Pair only_if(unsigned mask) const { return {v & mask}; }
     __device__ Pair from_lane(int lane) const { return {__shfl_sync(0xffffffffu, v, lane)}; }
-    __device__ unsigned f16x2() const { return v; }
+    __device__ unsigned stored() const { return v; }
 #else
     int low, high;
     static __device__ int bits(float v) { return v == v ? __float_as_int(v) : 0x7fffffff; } // a NaN may have a sign
@@ -96,17 +98,18 @@ struct Pair {
     __device__ Pair from_lane(int lane) const {
         return {__shfl_sync(0xffffffffu, low, lane), __shfl_sync(0xffffffffu, high, lane)};
     }
-    __device__ unsigned f16x2() const { return ptx::f16x2_from_f32(__int_as_float(low), __int_as_float(high)); }
+    __device__ unsigned stored() const { return pair_from_f32<T>(__int_as_float(low), __int_as_float(high)); }
 #endif
     static __device__ Pair zero() { return {}; }
 };
 
+template <typename T>
 struct Row {
-    Pair v[COLUMNS][CHANNELS];
+    Pair<T> v[COLUMNS][CHANNELS];
     // A row outside the convolution's output: as everything is at least 0 after the ReLU, 0 never wins over it.
     __device__ void clear() {
 #pragma unroll
-        for (int i = 0; i < COLUMNS * CHANNELS; ++i) v[i / CHANNELS][i % CHANNELS] = Pair::zero();
+        for (int i = 0; i < COLUMNS * CHANNELS; ++i) v[i / CHANNELS][i % CHANNELS] = Pair<T>::zero();
     }
     __device__ void take_max(const Row& o) {
 #pragma unroll
@@ -117,7 +120,8 @@ struct Row {
 };
 
 // The sums of the row `rows` down, with their bias. Rows g and g + 8 of an mma tile are two columns of a lane.
-__device__ __forceinline__ void convolve(Row& out, const Taps& taps, int rows, const Filter& filter) {
+template <typename T>
+__device__ __forceinline__ void convolve(Row<T>& out, const Taps& taps, int rows, const Filter& filter) {
     float acc[COLUMNS / 2][CHANNELS][4];
 #pragma unroll
     for (int m = 0; m < COLUMNS / 2; ++m) {
@@ -137,7 +141,7 @@ __device__ __forceinline__ void convolve(Row& out, const Taps& taps, int rows, c
 #pragma unroll
             for (int n = 0; n < CHANNELS; ++n) {
 #if __CUDA_ARCH__ >= 800
-                ptx::mma_m16n8k16(acc[m][n], a, filter.b[step][n][0], filter.b[step][n][1]);
+                mma_m16n8k16<T>(acc[m][n], a, filter.b[step][n][0], filter.b[step][n][1]);
 #else
                 ptx::mma_m16n8k8(acc[m][n], a[0], a[1], filter.b[step][n][0]);
                 ptx::mma_m16n8k8(acc[m][n], a[2], a[3], filter.b[step][n][1]);
@@ -149,8 +153,8 @@ __device__ __forceinline__ void convolve(Row& out, const Taps& taps, int rows, c
     for (int m = 0; m < COLUMNS / 2; ++m) {
 #pragma unroll
         for (int n = 0; n < CHANNELS; ++n) {
-            out.v[2 * m][n] = Pair::of(acc[m][n][0], acc[m][n][1]);
-            out.v[2 * m + 1][n] = Pair::of(acc[m][n][2], acc[m][n][3]);
+            out.v[2 * m][n] = Pair<T>::of(acc[m][n][0], acc[m][n][1]);
+            out.v[2 * m + 1][n] = Pair<T>::of(acc[m][n][2], acc[m][n][3]);
         }
     }
 }
@@ -175,25 +179,27 @@ struct Place {
     }
 };
 
-__device__ __forceinline__ void store(const Row& row, const Place& place, f16* y, int k) {
+template <typename T>
+__device__ __forceinline__ void store(const Row<T>& row, const Place& place, T* y, int k) {
     unsigned first[CHANNELS], second[CHANNELS];
 #pragma unroll
     for (int n = 0; n < CHANNELS; ++n) {
-        const Pair left = row.v[0][n].only_if(place.left), right = row.v[2][n].only_if(place.right);
-        const Pair next = left.from_lane(place.next);
-        first[n] = left.max_with(row.v[1][n]).max_with(right).max_with(Pair::zero()).f16x2();
-        second[n] = right.max_with(row.v[3][n]).max_with(next).max_with(Pair::zero()).f16x2();
+        const Pair<T> left = row.v[0][n].only_if(place.left), right = row.v[2][n].only_if(place.right);
+        const Pair<T> next = left.from_lane(place.next);
+        first[n] = left.max_with(row.v[1][n]).max_with(right).max_with(Pair<T>::zero()).stored();
+        second[n] = right.max_with(row.v[3][n]).max_with(next).max_with(Pair<T>::zero()).stored();
     }
     if (place.first) *(uint4*)y = make_uint4(first[0], first[1], first[2], first[3]);
     if (place.second) *(uint4*)(y + k) = make_uint4(second[0], second[1], second[2], second[3]);
 }
 
 // Columns and rows of y, of the patch's tile, for this warp's strip and channels.
-__device__ __forceinline__ void pool(const unsigned* patch, const Tile& tile, int strip, int group, const Filter& filter, f16* y,
+template <typename T>
+__device__ __forceinline__ void pool(const unsigned* patch, const Tile& tile, int strip, int group, const Filter& filter, T* y,
                                      const StemParams& p) {
     const Place place(tile, strip, group, p);
     Taps taps(patch, strip);
-    Row above, row; // the largest of the rows so far of those that the next row of y sees; one row
+    Row<T> above, row; // the largest of the rows so far of those that the next row of y sees; one row
     above.clear();
     if (tile.i0 > 0) convolve(above, taps, 0, filter); // row 2 * i0 - 1
     y += ((size_t)(tile.image * p.p + tile.i0) * p.q + place.j) * p.k + place.k;
@@ -212,33 +218,37 @@ __device__ __forceinline__ void pool(const unsigned* patch, const Tile& tile, in
     }
 }
 
-template <typename T>
-__device__ void stem(const T* x, const uint4* w, const float* bias, f16* y, const StemParams& p) {
+// X: u8, or T.
+template <typename X, typename T>
+__device__ void stem(const X* x, const uint4* w, const float* bias, T* y, const StemParams& p) {
     extern __shared__ __align__(16) unsigned char shared[];
     unsigned char* raw = shared;                                             // [rows][RAW_PITCH]
-    unsigned* patch = (unsigned*)(shared + patch_rows(p) * RAW_PITCH<T>); // [rows][PITCH]
+    unsigned* patch = (unsigned*)(shared + patch_rows(p) * RAW_PITCH<X>); // [rows][PITCH]
 
     const int warp = threadIdx.x / WARP, strip = warp % STRIPS, group = blockIdx.y * GROUPS + warp / STRIPS;
     const bool computes = group * GROUP < p.k; // the other warps only help with the patch
     if ((int)blockIdx.x < p.tiles) fetch(x, raw, Tile(blockIdx.x, p), p);
     const Filter filter(w, bias, computes ? group : 0, p.k);
-    const Normalise normalise(p);
+    const Normalise<T> normalise(p);
     for (int index = blockIdx.x; index < p.tiles; index += gridDim.x) {
         const Tile tile(index, p);
         wait_for_copies();
         __syncthreads(); // every lane's have landed, and all are done with the patch of the tile before
-        convert<T>(raw, patch, tile, normalise, p);
+        convert<X>(raw, patch, tile, normalise, p);
         __syncthreads(); // the patch is complete
         if (index + (int)gridDim.x < p.tiles) fetch(x, raw, Tile(index + gridDim.x, p), p);
         if (computes) pool(patch, tile, strip, group, filter, y, p);
     }
 }
 
-#define STEM(NAME, T)                                                                                                        \
+#define STEM(NAME, X, T)                                                                                                     \
     extern "C" __global__ void __launch_bounds__(WARP* STRIPS* GROUPS, 2)                                                    \
-        NAME(const T* x, const uint4* w, const float* bias, f16* y, const StemParams p) {                                    \
+        NAME(const X* x, const uint4* w, const float* bias, T* y, const StemParams p) {                                      \
         stem(x, w, bias, y, p);                                                                                              \
     }
 
-STEM(stem_u8_f16_nhwc, unsigned char)
-STEM(stem_f16_nhwc, f16)
+STEM(stem_u8_f16_nhwc, unsigned char, f16)
+STEM(stem_f16_nhwc, f16, f16)
+#if __CUDA_ARCH__ >= 800
+STEM(stem_bf16_nhwc, bf16, bf16)
+#endif

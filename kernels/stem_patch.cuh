@@ -14,6 +14,36 @@ struct StemParams {
 };
 static_assert(sizeof(StemParams) == 72, "the host's twin has 72 bytes");
 
+// Two elements in one register; the first has the lower bits.
+template <typename T>
+__device__ __forceinline__ unsigned pair_from_f32(float low, float high) {
+    return ptx::f16x2_from_f32(low, high);
+}
+#if __CUDA_ARCH__ >= 800
+template <>
+__device__ __forceinline__ unsigned pair_from_f32<bf16>(float low, float high) {
+    return ptx::bf16x2_from_f32(low, high);
+}
+
+template <typename T>
+__device__ __forceinline__ unsigned max_nan_pair(unsigned a, unsigned b) {
+    return ptx::max_nan_f16x2(a, b);
+}
+template <>
+__device__ __forceinline__ unsigned max_nan_pair<bf16>(unsigned a, unsigned b) {
+    return ptx::max_nan_bf16x2(a, b);
+}
+
+template <typename T>
+__device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    ptx::mma_m16n8k16(d, a, b0, b1);
+}
+template <>
+__device__ __forceinline__ void mma_m16n8k16<bf16>(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    ptx::mma_m16n8k16_bf16(d, a, b0, b1);
+}
+#endif
+
 constexpr int WARP = 32;
 constexpr int STRIPS = 2;        // side by side in a tile
 constexpr int STRIP_CONV = 32;   // columns of the convolution that a warp computes at a time,
@@ -103,7 +133,8 @@ __device__ void fetch(const T* x, unsigned char* raw, const Tile& tile, const St
     }
 }
 
-// What the convolution sees of an element.
+// What the convolution sees of an element, as T.
+template <typename T>
 struct Normalise {
     const StemParams& p;
     float scale[3], shift[3]; // of the channels from this lane's on
@@ -120,15 +151,15 @@ struct Normalise {
     __device__ unsigned operator()(const unsigned char* at, bool first, bool second, int turn) const {
         const float low = first ? (float)at[0] * scale[turn % 3] + shift[turn % 3] : 0.f;
         const float high = second ? (float)at[1] * scale[(turn + 1) % 3] + shift[(turn + 1) % 3] : 0.f;
-        return ptx::f16x2_from_f32(low, high);
+        return pair_from_f32<T>(low, high);
     }
-    __device__ unsigned operator()(const f16* at, bool first, bool second, int) const {
+    __device__ unsigned operator()(const T* at, bool first, bool second, int) const {
         return (first ? (unsigned)at[0].bits : 0u) | (second ? (unsigned)at[1].bits << 16 : 0u);
     }
 };
 
 // The rows of this warp, from what has been fetched.
-template <typename T>
+template <typename T, typename Normalise>
 __device__ void convert(const unsigned char* raw, unsigned* patch, const Tile& tile, const Normalise& normalise, const StemParams& p) {
     const int lane = threadIdx.x % WARP;
 #pragma unroll 1

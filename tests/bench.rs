@@ -26,7 +26,8 @@ fn costs_of_resnet18() {
     assert_eq!(of("maxpool"), (0, 0));
     assert_eq!(of("layer1.0.conv1"), (231_211_008, 2 * (2 * 56 * 56 * 64 + 64 * 576)));
     assert_eq!(of("layer1.0.conv2").1, 2 * (3 * 56 * 56 * 64 + 64 * 576), "reads a residual too");
-    assert_eq!(of("layer2.0.downsample.0"), (12_845_056, 2 * (28 * 28 * 64 + 128 * 64 + 28 * 28 * 128)), "skips three of four");
+    assert_eq!(of("layer2.0.downsample.0"), (12_845_056, 2 * (28 * 28 * 64 + 128 * 64)), "skips three of four");
+    assert_eq!(of("layer2.0.conv2").1, 2 * (2 * 28 * 28 * 128 + 128 * 1152), "the shortcut is added where it is computed");
     assert_eq!(of("avgpool").1, 2 * (49 * 512 + 512));
     assert_eq!(of("fc"), (2 * 512_000, 2 * (512 + 512_000 + 1000)));
     let convolutions: u64 = costs.iter().filter(|cost| cost.layer != "fc").map(|cost| cost.flops).sum();

@@ -377,9 +377,11 @@ fn plans_name_kernels_and_memory() {
     assert_eq!(kernel("avgpool, fc"), Some("linear_f16"));
     assert_eq!(
         plan.steps.len(),
-        model.network().layers().len() - 1,
-        "the stem is one step, the mean and the classifier another, the maps a third"
+        model.network().layers().len() - 2,
+        "the stem is one step, the mean and the classifier another, the end of layer4.0 and its shortcut a third, the maps a fourth"
     );
+    assert!(kernel("layer4.0.conv2, layer4.0.downsample.0").unwrap().starts_with("conv2d_implicit_gemm_projection"), "{plan:?}");
+    assert!(kernel("layer3.0.conv2").is_some() && kernel("layer3.0.downsample.0").is_some(), "16 channels are no whole step");
     software::device(&[]);
     let unfolded = Options { precision: Some(Precision::F16), norm: Norm::Unfolded, serial: false };
     let unfolded = Cuda::new(&model, 0, unfolded).unwrap().plan([2, 97, 161], 3).unwrap();

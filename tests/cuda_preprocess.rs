@@ -95,6 +95,7 @@ fn pictures_have_the_cpus_bytes_and_values() {
         check::<f16>(&device, room, recipe, picture, 4, extra);
         check::<f16>(&device, room, recipe, picture, 8, extra);
         check::<bf16>(&device, room, recipe, picture, 8, extra);
+        check::<bf16>(&device, room, recipe, picture, 3, extra);
     }
 }
 

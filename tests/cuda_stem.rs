@@ -5,9 +5,9 @@
 
 mod common;
 
-use camshaft::cuda::{Stem, StemArgs, StemImage, StemShape, stem_filter};
+use camshaft::cuda::{Element, Stem, StemArgs, StemImage, StemShape, stem_filter};
 use common::cuda::{Buffer, Device, Guarded, Room, equal, install, integers, software};
-use half::f16;
+use half::{bf16, f16};
 
 /// `[N, H, W]` and K.
 const SHAPES: &[([usize; 3], usize)] = &[
@@ -93,28 +93,28 @@ impl Problem {
         Want { y, terms }
     }
 
-    /// Runs the kernel on images of `T`.
-    fn run<T: Guarded>(
+    /// Runs the kernel of `T` on images of `X`.
+    fn run<X: Guarded, T: Guarded + Element>(
         &self,
         device: &Device,
         stored: &[f32],
-        image: impl for<'a> Fn(&'a Buffer<T>) -> StemImage<'a>,
+        image: impl for<'a> Fn(&'a Buffer<X>) -> StemImage<'a, T>,
         room: Room,
     ) -> Vec<f32> {
-        let x = Buffer::<T>::new(device, stored, room);
-        let w = Buffer::<f16>::new(device, &stem_filter(&self.w), room);
+        let x = Buffer::<X>::new(device, stored, room);
+        let w = Buffer::<T>::new(device, &stem_filter(&self.w), room);
         let bias = Buffer::<f32>::new(device, &self.bias, room);
-        let kernel = Stem::new(&device.modules).unwrap();
+        let kernel = Stem::<T>::new(&device.modules).unwrap();
         let (p, q) = kernel.can_run(&self.shape).unwrap();
-        let mut y = Buffer::<f16>::output(device, self.shape.n * p * q * self.shape.k, room);
+        let mut y = Buffer::<T>::output(device, self.shape.n * p * q * self.shape.k, room);
         let (w, bias) = (w.span(device), bias.span(device));
         let args = StemArgs { shape: &self.shape, x: image(&x), w, bias, y: y.span_mut(device) };
         kernel.launch(&device.stream, args).unwrap_or_else(|error| panic!("{:?}: {error}", self.shape));
         y.values(device)
     }
 
-    fn run_f16(&self, device: &Device, room: Room) -> Vec<f32> {
-        self.run::<f16>(device, &self.x, |x| StemImage::F16(x.span(device)), room)
+    fn run_values<T: Guarded + Element>(&self, device: &Device, room: Room) -> Vec<f32> {
+        self.run::<T, T>(device, &self.x, |x| StemImage::Values(x.span(device)), room)
     }
 }
 
@@ -127,7 +127,12 @@ fn halves_on_awkward_shapes() {
     let device = Device::open();
     for (&(image, k), room) in SHAPES.iter().zip([Room::Guarded, Room::Exact].into_iter().cycle()) {
         let problem = Problem::new((image, k), integers(1, elements(image), 2));
-        equal(&format!("{:?}", problem.shape), &problem.run_f16(&device, room), &problem.want().y);
+        let (name, want) = (format!("{:?}", problem.shape), problem.want().y);
+        equal(&name, &problem.run_values::<f16>(&device, room), &want);
+        if device.modules.capability() >= 80 {
+            let rounded: Vec<f32> = want.iter().map(|&value| bf16::from_f32(value).to_f32()).collect();
+            equal(&format!("{name} in bf16"), &problem.run_values::<bf16>(&device, room), &rounded);
+        }
     }
 }
 
@@ -142,7 +147,7 @@ fn bytes_on_awkward_shapes() {
         let bytes: Vec<f32> = integers(4, elements(image), 1).iter().map(|v| if *v > 0.0 { 255.0 } else { 0.0 }).collect();
         let x = bytes.iter().enumerate().map(|(at, &byte)| seen(byte, at % 3)).collect();
         let problem = Problem::new((image, k), x);
-        let got = problem.run::<u8>(&device, &bytes, |x| StemImage::U8 { pixels: x.span(&device), mean, std }, room);
+        let got = problem.run::<u8, f16>(&device, &bytes, |x| StemImage::U8 { pixels: x.span(&device), mean, std }, room);
         equal(&format!("{:?}", problem.shape), &got, &problem.want().y);
     }
 }
@@ -159,7 +164,7 @@ fn bytes_with_a_real_mean() {
         let seen = |(at, &byte): (usize, &f32)| (byte / 255.0 - mean[at % 3]) / std[at % 3];
         let mut problem = Problem::new((image, k), bytes.iter().enumerate().map(seen).collect());
         problem.w = integers(6, k * 147, 1000).iter().map(|v| v / 4096.0).collect(); // f16 holds 11 bits
-        let got = problem.run::<u8>(&device, &bytes, |x| StemImage::U8 { pixels: x.span(&device), mean, std }, Room::Exact);
+        let got = problem.run::<u8, f16>(&device, &bytes, |x| StemImage::U8 { pixels: x.span(&device), mean, std }, Room::Exact);
         let Want { y, terms } = problem.want();
         let unit = 2f64.powi(-11);
         for (at, ((&got, &want), &terms)) in got.iter().zip(&y).zip(&terms).enumerate() {
@@ -180,16 +185,20 @@ fn a_nan_goes_where_it_is_seen() {
             let image = [1, 11, 17];
             let mut problem = Problem::new((image, 32), integers(7, elements(image), 2));
             problem.x[at] = value;
-            let (got, want) = (problem.run_f16(&device, Room::Exact), problem.want().y);
+            let want = problem.want().y;
             assert!(want.iter().any(|v| !v.is_finite()) && want.iter().any(|v| v.is_finite()));
-            for (index, (got, want)) in got.iter().zip(&want).enumerate() {
+            let mut all = vec![problem.run_values::<f16>(&device, Room::Exact)];
+            if device.modules.capability() >= 80 {
+                all.push(problem.run_values::<bf16>(&device, Room::Exact)); // whole numbers below 256 are exact in it, too
+            }
+            for (index, (got, want)) in all.iter().flat_map(|got| got.iter().zip(&want).enumerate()) {
                 assert!(got == want || got.is_nan() && want.is_nan(), "{value} at {at}: {got} at {index}, want {want}");
             }
         }
     }
     let mut problem = Problem::new(([1, 9, 9], 32), integers(7, 9 * 9 * 3, 2));
     problem.bias[5] = f32::NAN;
-    for (index, value) in problem.run_f16(&device, Room::Exact).into_iter().enumerate() {
+    for (index, value) in problem.run_values::<f16>(&device, Room::Exact).into_iter().enumerate() {
         assert_eq!(value.is_nan(), index % 32 == 5, "at {index}");
     }
 }
@@ -204,10 +213,10 @@ fn counters_of_the_real_layer() {
     let device = Device::open();
     let image = [1, 224, 224];
     let problem = Problem::new((image, 64), integers(1, elements(image), 2));
-    problem.run_f16(&device, Room::Exact);
+    problem.run_values::<f16>(&device, Room::Exact);
     let bytes = vec![255.0; elements(image)];
     let (mean, std) = ([0.5; 3], [0.5; 3]);
-    let ones = problem.run::<u8>(&device, &bytes, |x| StemImage::U8 { pixels: x.span(&device), mean, std }, Room::Exact);
+    let ones = problem.run::<u8, f16>(&device, &bytes, |x| StemImage::U8 { pixels: x.span(&device), mean, std }, Room::Exact);
     let center = &ones[(28 * 56 + 28) * 64..][..64];
     let sums: Vec<f32> = (0..64).map(|k| (problem.w[k * 147..][..147].iter().sum::<f32>() + problem.bias[k]).max(0.0)).collect();
     equal("a white image, away from its border", center, &sums);
@@ -274,7 +283,7 @@ fn wrong_arguments_are_refused_before_anything_runs() {
         let x = unsafe { camshaft::cuda::Span::from_raw(x.address() + skew, x.len()) };
         let args = StemArgs {
             shape: &shape,
-            x: StemImage::F16(x),
+            x: StemImage::Values(x),
             w: w.span(&device),
             bias: bias.span(&device),
             y: y.span_mut(&device),

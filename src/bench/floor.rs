@@ -71,13 +71,15 @@ pub fn of_step(costs: &[LayerCost], step: &str) -> Option<LayerCost> {
 }
 
 /// Costs of `network`'s layers with outputs `shapes`, elements taking `element` bytes. The max pool counts as part of the
-/// convolution before it, because it can be: that convolution writes the pooled tensor.
+/// convolution before it, because it can be: that convolution writes the pooled tensor. So does the convolution of a shortcut count as
+/// part of the one that ends its block: nobody writes or reads its output.
 pub fn costs(network: &Network, shapes: &[LayerShape], element: usize) -> Vec<LayerCost> {
     let layers = network.layers();
     let pooled = |index: usize| {
         let reads = |layer: &&Layer| matches!(layer.op, Op::MaxPool2d(_)) && layer.input == Value::Layer(index);
         layers.iter().position(|layer| reads(&layer))
     };
+    let shortcuts: Vec<Option<usize>> = (0..layers.len()).map(|index| network.projection(index)).collect();
     let count = |shape: [usize; 4]| shape.iter().product::<usize>() as u64;
     let read = |value: Value, layer: usize| match (value, &shapes[layer].conv2d) {
         // A filter of one pixel skips what its stride steps over.
@@ -92,7 +94,12 @@ pub fn costs(network: &Network, shapes: &[LayerShape], element: usize) -> Vec<La
             Op::Conv2d { c, k, window, residual, .. } => {
                 let output = pooled(index).map_or(shapes[index].output, |pool| shapes[pool].output);
                 let filter = (c * k * window.size.0 * window.size.1) as u64;
-                let times = if residual.is_some() { 2 } else { 1 };
+                let is_shortcut = shortcuts.contains(&Some(index));
+                let times = match residual {
+                    None if is_shortcut => 0,
+                    Some(_) if shortcuts[index].is_none() => 2,
+                    _ => 1,
+                };
                 read(layer.input, index) + filter + times * count(output)
             }
             Op::Linear { c, k } => read(layer.input, index) + (c * k) as u64 + count(shapes[index].output),

@@ -115,7 +115,8 @@ impl Arena {
     }
 
     /// The elements of a part, for writing on the arena's stream. Parts that are used in one launch do not overlap: a layout
-    /// gives each its own room, and `Slots` shares room only between activations that never meet.
+    /// gives each its own room, and `Slots` shares room only between activations that never meet, and between a sum and its
+    /// residual, each element of which the kernels read in the thread that then writes it.
     pub(super) fn span_mut<T>(&self, region: Region) -> SpanMut<'_, T> {
         // SAFETY: as in `span`; and see above for the overlap.
         #[allow(unsafe_code)]

@@ -6,7 +6,7 @@ use super::arena::{Layout, Region};
 use super::operators::Operators;
 use super::real::{Convolutions, Real};
 use super::stem::{STEM_CONV, STEM_POOL};
-use super::{CamShape, CudaError, Linear, LinearShape, Norm, Show, Stem, StemShape, TopkShape, WorkspaceSize};
+use super::{CamShape, Conv2dProblem, CudaError, Linear, LinearShape, Norm, Show, Stem, StemShape, TopkShape, WorkspaceSize};
 use crate::cam::{Enlarge, Levels, Selection};
 use crate::network::{Conv2dShape, Layer, LayerShape, Network, Op, PlannedStep, Slots, Value};
 
@@ -76,7 +76,9 @@ pub(super) struct Blueprint {
     pub names: Vec<PlannedStep>,
     pub shapes: Vec<LayerShape>,
     /// By layer; the stem's with the image's padded channels.
-    pub convs: Vec<Option<Conv2dShape>>,
+    pub convs: Vec<Option<Conv2dProblem>>,
+    /// By layer, which other one it computes as well: its shortcut's.
+    pub projections: Vec<Option<usize>>,
     pub layout: Layout,
     /// `[N, H, W, 3]` u8: what the network sees, before normalisation; empty unless the images come as pictures.
     pub pixels: Region,
@@ -113,25 +115,21 @@ impl Blueprint {
     ///
     /// # Errors
     /// [`CudaError::Network`] or [`CudaError::Unsupported`] if the images do not fit the network or a kernel.
-    pub(super) fn new<T: Real>(
-        network: &Network,
-        slots: &Slots,
-        norm: Norm,
-        operators: &Operators<T>,
-        key: Key,
-    ) -> Result<Self, CudaError> {
+    pub(super) fn new<T: Real>(network: &Network, norm: Norm, operators: &Operators<T>, key: Key) -> Result<Self, CudaError> {
         let [n, h, w] = key.image;
         let shapes = network.shapes(n, h, w)?;
-        let convs = convolutions::<T>(network, &shapes, key)?;
+        let mut convs = convolutions::<T>(network, &shapes, key)?;
+        let projections = join_projections(network, norm, operators, key, &mut convs);
+        let is_joined = |index: usize| projections.contains(&Some(index));
         let mut plan = Steps { steps: Vec::new(), names: Vec::new() };
         let stem = stem(network, norm, operators, key);
         if stem.is_some() {
-            plan.push(Step::Stem, "conv1, maxpool".to_owned(), Stem::name(false).to_owned());
+            plan.push(Step::Stem, "conv1, maxpool".to_owned(), Stem::<T>::name());
         }
         let in_stem = if stem.is_some() { 2 } else { 0 };
         let mut workspace = WorkspaceSize::default();
         let mut pooled: Option<[usize; 4]> = None; // what the linear layer takes the mean of
-        for (index, layer) in network.layers().iter().enumerate().skip(in_stem) {
+        for (index, layer) in network.layers().iter().enumerate().skip(in_stem).filter(|&(index, _)| !is_joined(index)) {
             let input = match layer.input {
                 Value::Image => [n, h, w, T::IMAGE_CHANNELS],
                 Value::Layer(from) => shapes[from].output,
@@ -161,8 +159,9 @@ impl Blueprint {
                     format!("global_avg_pool_{}_nhwc", T::NAME)
                 }
             };
-            let name = match (&layer.op, layer.input) {
-                (Op::Linear { .. }, Value::Layer(mean)) if pooled.is_some() => {
+            let name = match (&layer.op, layer.input, projections[index]) {
+                (.., Some(shortcut)) => format!("{}, {}", layer.name, network.layers()[shortcut].name),
+                (Op::Linear { .. }, Value::Layer(mean), None) if pooled.is_some() => {
                     format!("{}, {}", network.layers()[mean].name, layer.name)
                 }
                 _ => layer.name.clone(),
@@ -202,8 +201,10 @@ impl Blueprint {
         let pixel_region = layout.place::<u8>(if key.pixels { n * h * w * 3 } else { 0 });
         let image_channels = if stem.is_some() { 3 } else { T::IMAGE_CHANNELS };
         let image = layout.place::<T>(n * h * w * image_channels);
-        let is_stored = |index: usize| stem.is_none() || index > 0;
-        let (mut layers, last) = (slot_regions::<T>(network, slots, &shapes, is_stored, &mut layout), shapes.len() - 1);
+        let is_stored = |index: usize| (stem.is_none() || index > 0) && !is_joined(index);
+        // A batch norm that is a step of its own reads the residual after the convolution has written.
+        let slots = Slots::plan_joined(network, &projections, norm == Norm::Folded);
+        let (mut layers, last) = (slot_regions::<T>(network, &slots, &shapes, is_stored, &mut layout), shapes.len() - 1);
         let given = if let Maps::Classes(count) = key.maps { count } else { 0 };
         let ranked = if let Maps::Top(k) = key.maps { n * k } else { 0 };
         let cells = cam.map_or(0, |cam| cam.cells());
@@ -229,6 +230,7 @@ impl Blueprint {
             names,
             shapes,
             convs,
+            projections,
             layout,
             pixels: pixel_region,
             stem,
@@ -277,7 +279,7 @@ fn stem<T: Real>(network: &Network, norm: Norm, operators: &Operators<T>, key: K
 }
 
 /// The convolutions' problems as their kernels see them.
-fn convolutions<T: Real>(network: &Network, shapes: &[LayerShape], key: Key) -> Result<Vec<Option<Conv2dShape>>, CudaError> {
+fn convolutions<T: Real>(network: &Network, shapes: &[LayerShape], key: Key) -> Result<Vec<Option<Conv2dProblem>>, CudaError> {
     let [n, h, w] = key.image;
     let conv = |(layer, shape): (&Layer, &LayerShape)| match (&layer.op, layer.input) {
         (Op::Conv2d { c, k, window, .. }, Value::Image) => {
@@ -285,7 +287,30 @@ fn convolutions<T: Real>(network: &Network, shapes: &[LayerShape], key: Key) -> 
         }
         _ => Ok(shape.conv2d),
     };
-    Ok(network.layers().iter().zip(shapes).map(conv).collect::<Result<_, _>>()?)
+    let problem = |row| conv(row).map(|conv| conv.map(Conv2dProblem::from));
+    Ok(network.layers().iter().zip(shapes).map(problem).collect::<Result<_, _>>()?)
+}
+
+/// Makes one problem of the last convolution of a block and that of its shortcut, if a kernel can run them and nobody asks for the
+/// shortcut's output. Returns, by layer, the shortcut that it computes as well.
+fn join_projections<T: Real>(
+    network: &Network,
+    norm: Norm,
+    operators: &Operators<T>,
+    key: Key,
+    convs: &mut [Option<Conv2dProblem>],
+) -> Vec<Option<usize>> {
+    let mut projections = vec![None; convs.len()];
+    let joins = key.joined && norm == Norm::Folded;
+    for index in (0..convs.len()).filter(|_| joins) {
+        let Some(shortcut) = network.projection(index) else { continue };
+        let (Some(conv), Some(projection)) = (convs[index], convs[shortcut]) else { continue };
+        let problem = Conv2dProblem { projection: Some(projection.shape), ..conv };
+        if operators.convolutions.choose(&problem).is_ok() {
+            (convs[index], projections[index]) = (Some(problem), Some(shortcut));
+        }
+    }
+    projections
 }
 
 /// Room for every layer's output: one part per slot, as large as the largest activation that it ever holds. The last layer's

@@ -3,7 +3,7 @@
 use cudarc::driver::{CudaFunction, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
 
 use super::span::{Element, Span, SpanMut};
-use super::{CudaError, Modules, Unsupported};
+use super::{Conv2dProblem, CudaError, Modules, Unsupported};
 use crate::network::Conv2dShape;
 
 /// Sizes by value; the twin of `Conv2dParams` in kernels/conv2d.cuh.
@@ -53,6 +53,30 @@ impl Conv2dParams {
     }
 }
 
+/// Sizes of a projection by value; the twin of `ProjectionParams` in kernels/conv2d_implicit_gemm.cuh.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ProjectionParams {
+    h: i32,
+    w: i32,
+    c: i32,
+    stride: i32,
+}
+
+const _: () = assert!(size_of::<ProjectionParams>() == 16, "as kernels/conv2d_implicit_gemm.cuh asserts");
+
+// SAFETY: 4 integers without padding, which the kernel declares alike; valid for any bits.
+#[allow(unsafe_code)]
+unsafe impl DeviceRepr for ProjectionParams {}
+
+impl ProjectionParams {
+    /// `Err` with the name of a size that kernels cannot count.
+    pub(super) fn new(shape: &Conv2dShape) -> Result<Self, &'static str> {
+        let Conv2dParams { h, w, c, stride, .. } = Conv2dParams::new(shape)?;
+        Ok(Self { h, w, c, stride })
+    }
+}
+
 /// What happens to the sums before they are stored.
 #[derive(Clone, Copy, Debug)]
 pub enum Epilogue<'a, T> {
@@ -72,12 +96,30 @@ pub enum Epilogue<'a, T> {
     BiasResidualRelu {
         /// `[K]`.
         bias: Span<'a, f32>,
-        /// `[N, P, Q, K]`.
+        /// `[N, P, Q, K]`; may be the memory of `y`.
         residual: Span<'a, T>,
+    },
+    /// `+ conv2d(x0, w0) + bias[k]`, then ReLU: the end of a residual block whose shortcut is a convolution.
+    BiasProjectionRelu {
+        /// `[K]`, of both convolutions.
+        bias: Span<'a, f32>,
+        /// The shortcut.
+        projection: Projection<'a, T>,
     },
 }
 
-/// Ends of the entries' names, in the order of [`Epilogue`].
+/// The 1x1 convolution of a residual block's shortcut.
+#[derive(Clone, Copy, Debug)]
+pub struct Projection<'a, T> {
+    /// From the block's input to its output.
+    pub shape: &'a Conv2dShape,
+    /// The block's input, `[N, H0, W0, C0]`.
+    pub x: Span<'a, T>,
+    /// Filter, `[K, C0]`.
+    pub w: Span<'a, T>,
+}
+
+/// Ends of the entries' names, in the order of [`Epilogue`], for kernels that project nothing.
 const SUFFIXES: [&str; 4] = ["none", "bias", "bias_relu", "bias_residual_relu"];
 
 /// One convolution on device memory: `y = epilogue(conv2d(x, w))`.
@@ -93,6 +135,17 @@ pub struct Conv2dArgs<'a, T> {
     pub epilogue: Epilogue<'a, T>,
     /// `[N, P, Q, K]`.
     pub y: SpanMut<'a, T>,
+}
+
+impl<T> Conv2dArgs<'_, T> {
+    /// What is computed.
+    pub(super) fn problem(&self) -> Conv2dProblem {
+        let projection = match &self.epilogue {
+            Epilogue::BiasProjectionRelu { projection, .. } => Some(*projection.shape),
+            _ => None,
+        };
+        Conv2dProblem { shape: *self.shape, projection }
+    }
 }
 
 /// Memory for blocks that share the depth of a tile, enough for every convolution that is to run with it.
@@ -141,7 +194,8 @@ impl Entries {
         alignment: u64,
         config: LaunchConfig,
     ) -> Result<(), CudaError> {
-        let Operands { x, w, bias, residual, y, params, relu } = Operands::check(kernel, &args, alignment)?;
+        // `can_run` has refused a projection.
+        let Operands { x, w, bias, residual, y, params, relu, .. } = Operands::check(kernel, &args, alignment)?;
         let entry = match (bias, residual, relu) {
             (None, ..) => 0,
             (_, None, false) => 1,
@@ -173,6 +227,8 @@ pub(super) struct Operands {
     pub w: u64,
     pub bias: Option<u64>,
     pub residual: Option<u64>,
+    /// Image, filter, sizes.
+    pub projection: Option<(u64, u64, ProjectionParams)>,
     pub y: u64,
     pub params: Conv2dParams,
     /// Whether the epilogue ends with ReLU.
@@ -187,11 +243,12 @@ impl Operands {
         x.check(kernel, "x", shape.n() * shape.h() * shape.w() * shape.c(), alignment)?;
         w.check(kernel, "w", shape.k() * shape.gemm_k(), alignment)?;
         y.check(kernel, "y", outputs, alignment)?;
-        let (bias, residual, relu) = match epilogue {
-            Epilogue::None => (None, None, false),
-            Epilogue::Bias { bias } => (Some(bias), None, false),
-            Epilogue::BiasRelu { bias } => (Some(bias), None, true),
-            Epilogue::BiasResidualRelu { bias, residual } => (Some(bias), Some(residual), true),
+        let (bias, residual, projection, relu) = match epilogue {
+            Epilogue::None => (None, None, None, false),
+            Epilogue::Bias { bias } => (Some(bias), None, None, false),
+            Epilogue::BiasRelu { bias } => (Some(bias), None, None, true),
+            Epilogue::BiasResidualRelu { bias, residual } => (Some(bias), Some(residual), None, true),
+            Epilogue::BiasProjectionRelu { bias, projection } => (Some(bias), None, Some(projection), true),
         };
         if let Some(bias) = bias {
             bias.check(kernel, "bias", shape.k(), alignment)?;
@@ -199,13 +256,22 @@ impl Operands {
         if let Some(residual) = residual {
             residual.check(kernel, "residual", outputs, alignment)?;
         }
-        let params =
-            Conv2dParams::new(shape).map_err(|size| Unsupported { kernel, reason: format!("{size} is beyond 2^31 - 1") })?;
+        let beyond = |size| Unsupported { kernel, reason: format!("{size} is beyond 2^31 - 1") };
+        let params = Conv2dParams::new(shape).map_err(beyond)?;
+        let projection = match projection {
+            Some(Projection { shape, x, w }) => {
+                x.check(kernel, "x0", shape.n() * shape.h() * shape.w() * shape.c(), alignment)?;
+                w.check(kernel, "w0", shape.k() * shape.gemm_k(), alignment)?;
+                Some((x.address, w.address, ProjectionParams::new(shape).map_err(beyond)?))
+            }
+            None => None,
+        };
         Ok(Self {
             x: x.address,
             w: w.address,
             bias: bias.map(|bias| bias.address),
             residual: residual.map(|residual| residual.address),
+            projection,
             y: y.address,
             params,
             relu,
@@ -236,5 +302,7 @@ mod tests {
         #[allow(unsafe_code)]
         let words: [i32; 13] = unsafe { std::mem::transmute(params) };
         assert_eq!(words, [2, 17, 19, 5, 23, 3, 7, 4, 6, 7, 7, 98, 105]);
+        // The order of the fields in kernels/conv2d_implicit_gemm.cuh.
+        assert_eq!(ProjectionParams::new(&shape), Ok(ProjectionParams { h: 17, w: 19, c: 5, stride: 4 }));
     }
 }

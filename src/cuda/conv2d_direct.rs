@@ -4,7 +4,7 @@ use cudarc::driver::{CudaStream, LaunchConfig};
 
 use super::conv2d::{Conv2dParams, Entries, GRID_Y, grid};
 use super::variants::{DIRECT, VECTORS};
-use super::{Conv2dArgs, CudaError, Modules, Unsupported};
+use super::{Conv2dArgs, Conv2dProblem, CudaError, Modules, Unsupported};
 use crate::network::Conv2dShape;
 
 const NAME: &str = "conv2d_direct_f32_nhwc";
@@ -33,12 +33,12 @@ impl Conv2dDirect {
         format!("{NAME}_v{}", vector(shape))
     }
 
-    /// Why this kernel cannot run `shape`, or `Ok`. Touches no device.
+    /// Why this kernel cannot run `problem`, or `Ok`. Touches no device.
     ///
     /// # Errors
     /// [`Unsupported`] with the reason.
-    pub fn can_run(&self, shape: &Conv2dShape) -> Result<(), Unsupported> {
-        can_run(shape)
+    pub fn can_run(&self, problem: impl Into<Conv2dProblem>) -> Result<(), Unsupported> {
+        can_run(&problem.into())
     }
 
     /// Grid, block, shared memory: the only place they are computed.
@@ -55,7 +55,7 @@ impl Conv2dDirect {
     /// # Errors
     /// [`CudaError`] if the shape, a length or an address does not fit, or the driver refuses the launch.
     pub fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, f32>) -> Result<(), CudaError> {
-        self.can_run(args.shape)?;
+        self.can_run(args.problem())?;
         let config = self.config(args.shape);
         let vector = vector(args.shape);
         let entries = self.vectors.iter().find(|(width, _)| *width == vector).map(|(_, entries)| entries);
@@ -74,8 +74,12 @@ const fn shared_bytes() -> u32 {
     DIRECT.shared_bytes(size_of::<f32>() as u32)
 }
 
-fn can_run(shape: &Conv2dShape) -> Result<(), Unsupported> {
+fn can_run(problem: &Conv2dProblem) -> Result<(), Unsupported> {
     let refuse = |reason| Err(Unsupported { kernel: NAME, reason });
+    let shape = &problem.shape;
+    if problem.projection.is_some() {
+        return refuse("it adds no shortcut that is a convolution".to_owned());
+    }
     if shape.gemm_n().div_ceil(DIRECT.bn as usize) > GRID_Y {
         return refuse(format!("K = {} asks for more than {GRID_Y} tiles of {} columns", shape.k(), DIRECT.bn));
     }
@@ -95,8 +99,11 @@ mod tests {
 
     #[test]
     fn only_counting_limits_it() {
-        let shape = |k| Conv2dShape::new([1, 1, 1, 1], k, Window { size: (1, 1), stride: 1, pad: 0 }).unwrap();
+        let shape =
+            |k| Conv2dProblem::from(Conv2dShape::new([1, 1, 1, 1], k, Window { size: (1, 1), stride: 1, pad: 0 }).unwrap());
         assert!(can_run(&shape(64 * 65_535)).is_ok());
         assert!(can_run(&shape(64 * 65_535 + 1)).unwrap_err().to_string().contains("65535 tiles"));
+        let projecting = Conv2dProblem { projection: Some(shape(3).shape), ..shape(3) };
+        assert!(can_run(&projecting).unwrap_err().to_string().contains("no shortcut that is a convolution"));
     }
 }

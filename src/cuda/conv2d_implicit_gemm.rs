@@ -1,11 +1,12 @@
-//! Launches `conv2d_implicit_gemm_f16_nhwc` and its forms: for any number of channels, and for capability 7.5.
+//! Launches `conv2d_implicit_gemm_f16_nhwc` and its forms: for any number of channels, with the projection of a residual block, and
+//! for capability 7.5.
 
 use cudarc::driver::{CudaFunction, CudaStream, LaunchConfig, PushKernelArg};
 
-use super::conv2d::{Conv2dParams, GRID_Y, Operands, grid};
+use super::conv2d::{Conv2dParams, GRID_Y, Operands, ProjectionParams, grid};
 use super::span;
 use super::variants::{Arithmetic, IMPLICIT_GEMM, ImplicitGemm};
-use super::{Conv2dArgs, CudaError, Element, Modules, Unsupported, Workspace, WorkspaceSize};
+use super::{Conv2dArgs, Conv2dProblem, CudaError, Element, Modules, Unsupported, Workspace, WorkspaceSize};
 use crate::network::Conv2dShape;
 
 /// 2-D convolution in f16 or bf16 on tensor cores; `C` and `K` are multiples of 8 (images get zero channels up to 8).
@@ -40,12 +41,12 @@ impl Conv2dImplicitGemm {
         self.variant.name()
     }
 
-    /// Why this kernel cannot run `shape`, or `Ok`. Touches no device.
+    /// Why this kernel cannot run `problem`, or `Ok`. Touches no device.
     ///
     /// # Errors
     /// [`Unsupported`] with the reason.
-    pub fn can_run(&self, shape: &Conv2dShape) -> Result<(), Unsupported> {
-        can_run(self.variant, shape)
+    pub fn can_run(&self, problem: impl Into<Conv2dProblem>) -> Result<(), Unsupported> {
+        can_run(self.variant, &problem.into())
     }
 
     /// Grid, block, shared memory: the only place they are computed.
@@ -94,7 +95,7 @@ impl Conv2dImplicitGemm {
         splits: u32,
         workspace: Option<&mut Workspace<'_>>,
     ) -> Result<(), CudaError> {
-        self.can_run(args.shape)?;
+        self.can_run(args.problem())?;
         let (kernel, config) = (self.variant.form(), self.config(args.shape, splits));
         if T::NAME != self.variant.arithmetic.element() {
             return Err(Unsupported { kernel, reason: format!("it was given elements of {}", T::NAME) }.into());
@@ -114,13 +115,18 @@ impl Conv2dImplicitGemm {
             span::check(kernel, "counters", found, needed.counters, 4)?;
             (partials, counters) = (workspace.partials.address(), workspace.counters.address());
         }
-        let Operands { x, w, bias, residual, y, params, relu } = Operands::check(kernel, &args, 16)?;
+        let Operands { x, w, bias, residual, projection, y, params, relu } = Operands::check(kernel, &args, 16)?;
         let (bias, residual, relu) = (bias.unwrap_or(0), residual.unwrap_or(0), i32::from(relu));
         let mut call = stream.launch_builder(&self.entry);
-        call.arg(&x).arg(&w).arg(&bias).arg(&residual).arg(&y).arg(&params).arg(&relu);
+        call.arg(&x).arg(&w).arg(&bias);
+        match &projection {
+            Some((x, w, sizes)) => call.arg(x).arg(w).arg(&y).arg(&params).arg(sizes),
+            None => call.arg(&residual).arg(&y).arg(&params).arg(&relu),
+        };
         call.arg(&partials).arg(&counters);
-        // SAFETY: order and types are those of the entry in kernels/conv2d_implicit_gemm.cuh, where an absent bias or residual is
-        // null, and the workspace unless there are several parts. Lengths were checked above against the shape that the kernel
+        // SAFETY: order and types are those of the entries in kernels/conv2d_implicit_gemm.cuh, of which `can_run` lets those with a
+        // projection have one, and no others; an absent bias or residual is null there, and the workspace unless there are several
+        // parts. Lengths were checked above against the shape that the kernel
         // counts by, addresses for the alignment that it asks for; it writes only `y` and the workspace, borrowed mutably.
         #[allow(unsafe_code)]
         unsafe { call.launch(config) }.map_err(|source| CudaError::Launch { kernel, source })?;
@@ -138,12 +144,19 @@ pub(super) fn workspace_size(variant: &ImplicitGemm, shape: &Conv2dShape, splits
     WorkspaceSize { partials: tiles * splits as usize * (variant.tile.bm * variant.tile.bn) as usize, counters: tiles }
 }
 
-/// Why `variant` cannot run `shape`, or `Ok`.
-pub(super) fn can_run(variant: &ImplicitGemm, shape: &Conv2dShape) -> Result<(), Unsupported> {
+/// Why `variant` cannot run `problem`, or `Ok`.
+pub(super) fn can_run(variant: &ImplicitGemm, problem: &Conv2dProblem) -> Result<(), Unsupported> {
     let refuse = |reason| Err(Unsupported { kernel: variant.form(), reason });
-    let ImplicitGemm { tile, whole_taps, .. } = variant;
+    let ImplicitGemm { tile, whole_taps, projects, .. } = variant;
+    let shape = &problem.shape;
+    if *projects != problem.projection.is_some() {
+        let (found, expected) = if *projects { ("no ", "one") } else { ("a ", "none") };
+        return refuse(format!("{found}shortcut that is a convolution, expected {expected}"));
+    }
+    problem.check_projection().or_else(refuse)?;
     let c = if *whole_taps { tile.bk as usize } else { 8 };
-    for (letter, value, multiple) in [("C", shape.c(), c), ("K", shape.k(), 8)] {
+    let c0 = problem.projection.map(|projection| ("C0", projection.c(), c));
+    for (letter, value, multiple) in [("C", shape.c(), c), ("K", shape.k(), 8)].into_iter().chain(c0) {
         if value % multiple != 0 {
             return refuse(format!("{letter} = {value} is no multiple of {multiple}"));
         }
@@ -154,7 +167,8 @@ pub(super) fn can_run(variant: &ImplicitGemm, shape: &Conv2dShape) -> Result<(),
     if shape.gemm_n().div_ceil(tile.bn as usize) > GRID_Y {
         return refuse(format!("K = {} asks for more than {GRID_Y} tiles of {} columns", shape.k(), tile.bn));
     }
-    Conv2dParams::new(shape).map(drop).or_else(|size| refuse(format!("{size} is beyond 2^31 - 1")))
+    let projection = problem.projection.as_ref().map_or(Ok(()), |projection| ProjectionParams::new(projection).map(drop));
+    Conv2dParams::new(shape).and(projection).or_else(|size| refuse(format!("{size} is beyond 2^31 - 1")))
 }
 
 /// Taps that the kernel's masks have bits for.
@@ -167,7 +181,33 @@ mod tests {
 
     fn reason(variant: &ImplicitGemm, c: usize, k: usize, size: (usize, usize)) -> Result<(), String> {
         let shape = Conv2dShape::new([1, 19, 19, c], k, Window { size, stride: 1, pad: 1 }).unwrap();
-        can_run(variant, &shape).map_err(|refused| refused.to_string())
+        let projection = variant
+            .projects
+            .then(|| Conv2dShape::new([1, shape.p(), shape.q(), c], k, Window { size: (1, 1), stride: 1, pad: 0 }).unwrap());
+        can_run(variant, &Conv2dProblem { shape, projection }).map_err(|refused| refused.to_string())
+    }
+
+    #[test]
+    fn shortcuts_are_for_those_that_project() {
+        for variant in IMPLICIT_GEMM {
+            let (name, c) = (variant.form(), 64);
+            let shape =
+                |image, size| Conv2dShape::new(image, 8, Window { size: (size, size), stride: 1, pad: size / 2 }).unwrap();
+            let (shape, shortcut) = (shape([1, 9, 9, c], 3), |c0| Some(shape([1, 9, 9, c0], 1)));
+            let reason =
+                |projection| can_run(variant, &Conv2dProblem { shape, projection }).map_err(|refused| refused.to_string());
+            if variant.projects {
+                assert_eq!(reason(shortcut(128)), Ok(()));
+                assert_eq!(reason(None), Err(format!("{name}: no shortcut that is a convolution, expected one")));
+                let refused = format!("{name}: C0 = 72 is no multiple of {}", variant.tile.bk);
+                assert_eq!(reason(shortcut(72)), Err(refused));
+                let smaller = Conv2dShape::new([1, 9, 9, 64], 8, Window { size: (1, 1), stride: 2, pad: 0 }).unwrap();
+                assert!(reason(Some(smaller)).unwrap_err().contains("a shortcut to [1, 5, 5, 8], expected [1, 9, 9, 8]"));
+            } else {
+                assert_eq!(reason(None), Ok(()));
+                assert_eq!(reason(shortcut(128)), Err(format!("{name}: a shortcut that is a convolution, expected none")));
+            }
+        }
     }
 
     #[test]
@@ -202,12 +242,12 @@ mod tests {
             assert!(variant.tile.bk <= 64, "{variant:?}: f16 sums over more than 64 products");
         }
         for capability in [75, 80, 86, 89, 90, 120] {
-            for whole_taps in [false, true] {
+            for form in [(false, false), (true, false), (true, true)] {
                 for arithmetic in [Arithmetic::F16, Arithmetic::F16Sums, Arithmetic::Bf16] {
                     let mut variants = Conv2dImplicitGemm::variants(capability, arithmetic);
-                    let some = variants.any(|variant| variant.whole_taps == whole_taps);
+                    let some = variants.any(|variant| (variant.whole_taps, variant.projects) == form);
                     let wanted = capability >= 80 || arithmetic != Arithmetic::Bf16;
-                    assert_eq!(some, wanted, "capability {capability}, {arithmetic:?}, whole taps {whole_taps}");
+                    assert_eq!(some, wanted, "capability {capability}, {arithmetic:?}, whole taps and projection {form:?}");
                 }
             }
         }

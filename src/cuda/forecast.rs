@@ -5,9 +5,9 @@
 //! published ResNet-50 timings on an A100, kernels of the same kind as these. It is a forecast, and says nothing that a
 //! measurement would not overrule.
 
-use super::CudaError;
 use super::tile_choice::{DeviceLimits, choose, main_loop_cycles};
 use super::variants::Arithmetic;
+use super::{Conv2dProblem, CudaError};
 use crate::bench::{GpuFacts, LayerCost, costs};
 use crate::network::{Conv2dShape, Layer, Network, Op, Value, Window};
 use crate::tensor::Precision;
@@ -33,7 +33,7 @@ pub struct Forecast {
 /// How a network is divided into launches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fusion {
-    /// The stem with its pooling, and a head of two launches.
+    /// The stem with its pooling, shortcuts with the convolutions that end their blocks, and a head of two launches.
     Ours,
     /// A launch for each layer.
     #[cfg(test)]
@@ -66,18 +66,29 @@ fn model(
     let weights: f64 = network.layers().iter().map(|layer| filter_bytes(layer) as f64).sum();
     let stays = gpu.l2_bytes as f64 * L2_SHARE;
     let mut total = Forecast { seconds: 0.0, launches: 0 };
-    for ((layer, shape), cost) in network.layers().iter().zip(&shapes).zip(&costs) {
-        let fused = fusion == Fusion::Ours
-            && (layer.name.contains("downsample") || matches!(layer.op, Op::MaxPool2d(_) | Op::GlobalAvgPool));
+    for (index, (layer, shape)) in network.layers().iter().zip(&shapes).enumerate() {
+        let is_shortcut = (index..shapes.len()).any(|last| network.projection(last) == Some(index));
+        if fusion == Fusion::Ours && is_shortcut {
+            continue; // part of the convolution that ends its block
+        }
+        let shortcut = network.projection(index);
+        let joined = shortcut.filter(|_| fusion == Fusion::Ours);
+        let fused = fusion == Fusion::Ours && matches!(layer.op, Op::MaxPool2d(_) | Op::GlobalAvgPool);
         let arithmetic = match &shape.conv2d {
             Some(conv) => {
                 let padded = if layer.input == Value::Image { stem(conv)? } else { *conv };
-                main_loop_cycles(&padded, &device, choose(&padded, &device, Arithmetic::F16)?, fma) as f64 / clock / share
+                let problem = Conv2dProblem { projection: joined.and_then(|from| shapes[from].conv2d), shape: padded };
+                main_loop_cycles(problem, &device, choose(problem, &device, Arithmetic::F16)?, fma) as f64 / clock / share
             }
             None => 0.0,
         };
-        let filter = filter_bytes(layer) as f64;
-        let moved = cost.bytes as f64 - filter;
+        let layers = || [Some(index), joined].into_iter().flatten();
+        let filter: f64 = layers().map(|layer| filter_bytes(&network.layers()[layer]) as f64).sum();
+        // Costs know no tensor between a block's two convolutions.
+        let between: usize =
+            if fusion != Fusion::Ours && (is_shortcut || shortcut.is_some()) { shape.output.iter().product() } else { 0 };
+        let bytes = layers().map(|layer| costs[layer].bytes as f64).sum::<f64>() + (between * Precision::F16.bytes()) as f64;
+        let moved = bytes - filter;
         // Weights stay from pass to pass where they and a layer's tensors have room; tensors where they have.
         let from_memory = if weights + moved < stays { 0.0 } else { filter }
             + if moved < stays && layer.input != Value::Image { 0.0 } else { moved };

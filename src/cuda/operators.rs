@@ -11,7 +11,7 @@ pub(super) struct Operators<T: Real> {
     packed: Option<Preprocess<T>>,
     pub convolutions: T::Convolutions,
     /// Where the precision has one.
-    pub stem: Option<Stem>,
+    pub stem: Option<Stem<T>>,
     pub batch_norm: BatchNorm<T>,
     pub max_pool: MaxPool2d<T>,
     pub avg_pool: GlobalAvgPool<T>,

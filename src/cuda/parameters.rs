@@ -4,7 +4,6 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use cudarc::driver::CudaStream;
-use half::f16;
 
 use super::arena::{Arena, Layout, Region};
 use super::real::Real;
@@ -31,6 +30,8 @@ struct Conv {
     second: Option<Region>,
     /// The filter as the stem's kernel wants it, of a layer that it may run.
     packed: Option<Region>,
+    /// The bias and that of the shortcut that may be computed as well.
+    joint: Option<Region>,
 }
 
 /// The parameters of one convolution.
@@ -40,7 +41,7 @@ pub(super) struct ConvSpans<'a, T> {
     /// What follows.
     pub norm: NormSpans<'a>,
     /// The filter as [`Stem`](super::Stem) wants it, of a layer that it may run.
-    pub packed: Option<Span<'a, f16>>,
+    pub packed: Option<Span<'a, T>>,
 }
 
 /// What follows a convolution, each `[K]`.
@@ -57,23 +58,26 @@ impl<T: Real> Parameters<T> {
     /// # Errors
     /// If a tensor cannot be read or does not fit `T`, or there is no room on the device.
     pub(super) fn upload(model: &Model, stream: &Arc<CudaStream>, norm: Norm) -> Result<Self, CudaError> {
-        let layers = model.network().layers();
+        let (network, layers) = (model.network(), model.network().layers());
         let mut layout = Layout::default();
-        let place = |layout: &mut Layout, layer: &Layer| {
+        let place = |layout: &mut Layout, (index, layer): (usize, &Layer)| {
             let Op::Conv2d { k, window, .. } = &layer.op else { return None };
             let taps = window.size.0 * window.size.1 * stored_channels::<T>(layer);
             let filter = layout.place::<T>(k * taps);
             let first = layout.place::<f32>(*k);
             let second = (norm == Norm::Unfolded).then(|| layout.place::<f32>(*k));
-            let packed = has_stem::<T>(layer, norm).then(|| layout.place::<f16>(super::stem_filter::len(*k)));
-            Some(Conv { filter, first, second, packed })
+            let packed = has_stem::<T>(layer, norm).then(|| layout.place::<T>(super::stem_filter::len(*k)));
+            let joins = norm == Norm::Folded && network.projection(index).is_some();
+            let joint = joins.then(|| layout.place::<f32>(*k));
+            Some(Conv { filter, first, second, packed, joint })
         };
-        let convs: Vec<Option<Conv>> = layers.iter().map(|layer| place(&mut layout, layer)).collect();
+        let convs: Vec<Option<Conv>> = layers.iter().enumerate().map(|layer| place(&mut layout, layer)).collect();
         let (rows, bias) = model.classifier()?;
         let classifier = (layout.place::<T>(rows.len()), layout.place::<f32>(bias.len()));
 
         let mut arena = Arena::new(stream, &layout, "the network's parameters")?;
-        for (layer, conv) in layers.iter().zip(&convs) {
+        let mut biases: Vec<Vec<f32>> = vec![Vec::new(); layers.len()];
+        for (index, (layer, conv)) in layers.iter().zip(&convs).enumerate() {
             let Some(conv) = conv else { continue };
             let (filter, first, second) = match norm {
                 Norm::Folded => {
@@ -86,7 +90,7 @@ impl<T: Real> Parameters<T> {
                 }
             };
             if let Some(region) = conv.packed {
-                arena.write(region, &convert::<f16>(&layer.name, &stem_filter(&filter))?)?;
+                arena.write(region, &convert::<T>(&layer.name, &stem_filter(&filter))?)?;
             }
             let filter = pad_channels(filter, layer, stored_channels::<T>(layer));
             arena.write(conv.filter, &convert::<T>(&layer.name, &filter)?)?;
@@ -94,6 +98,11 @@ impl<T: Real> Parameters<T> {
             if let (Some(region), Some(values)) = (conv.second, second) {
                 arena.write(region, &values)?;
             }
+            if let (Some(region), Some(shortcut)) = (conv.joint, network.projection(index)) {
+                let sums: Vec<f32> = first.iter().zip(&biases[shortcut]).map(|(own, other)| own + other).collect();
+                arena.write(region, &sums)?;
+            }
+            biases[index] = first;
         }
         arena.write(classifier.0, &convert::<T>("fc", &rows)?)?;
         arena.write(classifier.1, &bias)?;
@@ -114,6 +123,11 @@ impl<T: Real> Parameters<T> {
             Some(shift) => NormSpans::Unfolded { scale: first, shift: self.arena.span(shift) },
         };
         Some(ConvSpans { filter, norm, packed: conv.packed.map(|region| self.arena.span(region)) })
+    }
+
+    /// The bias of a convolution and of the shortcut that it may compute as well, added, `[K]`.
+    pub(super) fn joint_bias(&self, layer: usize) -> Option<Span<'_, f32>> {
+        Some(self.arena.span(self.convs[layer]?.joint?))
     }
 
     /// Weights `[K, C]` and bias `[K]` of the classifier.

@@ -17,7 +17,7 @@ use super::real::Real;
 use super::source::Source;
 use super::{CudaError, Modules, Norm, Show};
 use crate::cam::{Enlarge, Enlarged, Evidence, Found, Head, Levels, Map, Selection};
-use crate::network::{Layer, Model, Network, PlanReport, PlannedStep, Slots};
+use crate::network::{Layer, Model, Network, PlanReport, PlannedStep};
 use crate::tensor::{Nhwc, Precision};
 
 /// Passes that may be under way: the pictures of one are copied and resized while the other computes.
@@ -29,7 +29,6 @@ pub(super) struct Pipeline<T: Real> {
     operators: Operators<T>,
     colormaps: Colormaps,
     network: Network,
-    slots: Slots,
     /// For maps that the host computes.
     head: Head,
     norm: Norm,
@@ -103,7 +102,6 @@ impl<T: Real> Pipeline<T> {
             operators: Operators::load(modules, precision)?,
             parameters,
             colormaps,
-            slots: Slots::plan(&network),
             head: Head::new(weights, bias),
             network,
             norm,
@@ -128,7 +126,7 @@ impl<T: Real> Pipeline<T> {
     }
 
     pub(super) fn blueprint(&self, key: Key) -> Result<Blueprint, CudaError> {
-        Blueprint::new(&self.network, &self.slots, self.norm, &self.operators, key)
+        Blueprint::new(&self.network, self.norm, &self.operators, key)
     }
 
     /// A plan of `key` on a lane, from the last ones or new.

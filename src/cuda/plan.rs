@@ -14,12 +14,12 @@ use super::real::{Convolutions, Real};
 use super::source::Source;
 use super::staging::{Staged, Staging};
 use super::{
-    BatchNormArgs, CamClasses, CamOutput, CamUpsampleArgs, Conv2dArgs, CudaError, Epilogue, GlobalAvgPoolArgs, LinearArgs,
-    LinearInput, LinearShape, MaxPool2dArgs, PreprocessArgs, Show, SoftmaxTopkArgs, Span, StemArgs, StemImage, TopkShape,
-    Workspace,
+    BatchNormArgs, CamClasses, CamOutput, CamUpsampleArgs, Conv2dArgs, Conv2dProblem, CudaError, Epilogue, GlobalAvgPoolArgs,
+    LinearArgs, LinearInput, LinearShape, MaxPool2dArgs, PreprocessArgs, Projection, Show, SoftmaxTopkArgs, Span, StemArgs,
+    StemImage, TopkShape, Workspace,
 };
 use crate::cam::{Enlarge, Levels, Normalisation};
-use crate::network::{Layer, Network, Op, Value};
+use crate::network::{Conv2dShape, Layer, Network, Op, Value};
 use crate::render::Style;
 
 /// What the steps of a plan refer to.
@@ -386,7 +386,7 @@ impl Plan {
         };
         let (NormSpans::Folded { bias }, Some(w)) = (parameters.norm, parameters.packed) else { return Ok(()) };
         let y = self.arena.span_mut(self.blueprint.layers[1]);
-        kernel.launch(&self.stream, StemArgs { shape, x: StemImage::F16(self.arena.span(self.blueprint.image)), w, bias, y })
+        kernel.launch(&self.stream, StemArgs { shape, x: StemImage::Values(self.arena.span(self.blueprint.image)), w, bias, y })
     }
 
     fn enqueue_layer<T: Real>(&self, body: &Body<'_, T>, index: usize) -> Result<(), CudaError> {
@@ -399,13 +399,17 @@ impl Plan {
             Value::Layer(from) => self.blueprint.shapes[from].output,
         };
         match (&layer.op, &self.blueprint.convs[index], body.parameters.conv(index)) {
-            (Op::Conv2d { residual, relu, .. }, Some(shape), Some(parameters)) => {
+            (Op::Conv2d { residual, relu, .. }, Some(Conv2dProblem { shape, projection }), Some(parameters)) => {
                 let residual = residual.map(|value| self.value::<T>(value));
-                let epilogue = match (parameters.norm, residual, relu) {
+                let epilogue = match (parameters.norm, projection, residual, relu) {
                     (NormSpans::Unfolded { .. }, ..) => Epilogue::None,
-                    (NormSpans::Folded { bias }, Some(residual), _) => Epilogue::BiasResidualRelu { bias, residual },
-                    (NormSpans::Folded { bias }, None, true) => Epilogue::BiasRelu { bias },
-                    (NormSpans::Folded { bias }, None, false) => Epilogue::Bias { bias },
+                    (NormSpans::Folded { .. }, Some(shape), ..) => match self.projection(body, index, shape) {
+                        Some((bias, projection)) => Epilogue::BiasProjectionRelu { bias, projection },
+                        None => return Ok(()),
+                    },
+                    (NormSpans::Folded { bias }, None, Some(residual), _) => Epilogue::BiasResidualRelu { bias, residual },
+                    (NormSpans::Folded { bias }, None, None, true) => Epilogue::BiasRelu { bias },
+                    (NormSpans::Folded { bias }, None, None, false) => Epilogue::Bias { bias },
                 };
                 let (x, y) = (self.value(layer.input), self.arena.span_mut(region));
                 let (partials, counters) = (self.blueprint.partials, self.blueprint.counters);
@@ -433,6 +437,18 @@ impl Plan {
                 operators.avg_pool.launch(stream, GlobalAvgPoolArgs { x, shape: input(layer.input), y })
             }
         }
+    }
+
+    /// The shortcut that a convolution computes as well, and the bias of both.
+    fn projection<'a, T: Real>(
+        &'a self,
+        body: &Body<'a, T>,
+        index: usize,
+        shape: &'a Conv2dShape,
+    ) -> Option<(Span<'a, f32>, Projection<'a, T>)> {
+        let shortcut = self.blueprint.projections[index]?;
+        let (bias, w) = (body.parameters.joint_bias(index)?, body.parameters.conv(shortcut)?.filter);
+        Some((bias, Projection { shape, x: self.value(body.network.layers()[shortcut].input), w }))
     }
 
     fn enqueue_norm<T: Real>(&self, body: &Body<'_, T>, index: usize) -> Result<(), CudaError> {

@@ -65,7 +65,7 @@ pub struct PreprocessArgs<'a, T> {
 }
 
 impl<T: Element> Preprocess<T> {
-    /// Loads the kernels that write `channels`: 3 or 4 for f32, 3, 4 or 8 for f16, 8 for bf16.
+    /// Loads the kernels that write `channels`: 3 or 4 for f32, 3, 4 or 8 for f16, 3 or 8 for bf16.
     ///
     /// # Errors
     /// [`CudaError::Unsupported`] for another number, else as [`Modules::function`].
@@ -73,7 +73,7 @@ impl<T: Element> Preprocess<T> {
         let known: &[usize] = match T::NAME {
             "f32" => &[3, 4],
             "f16" => &[3, 4, 8],
-            _ => &[8],
+            _ => &[3, 8],
         };
         if !known.contains(&channels) {
             let reason = format!("{channels} channels of {}, expected {known:?}", T::NAME);

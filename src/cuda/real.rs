@@ -7,8 +7,10 @@ use half::{bf16, f16};
 
 use super::tile_choice::{self, DeviceLimits};
 use super::variants::Arithmetic;
-use super::{Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, CudaError, Element, Modules, Unsupported, Workspace, WorkspaceSize};
-use crate::network::Conv2dShape;
+use super::{
+    Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, Conv2dProblem, CudaError, Element, Modules, Unsupported, Workspace,
+    WorkspaceSize,
+};
 use crate::tensor::Precision;
 
 /// An element that a whole network runs in.
@@ -41,8 +43,8 @@ pub(super) trait Convolutions<T>: Sized + Send + Sync {
     /// Loads the kernels of a precision that stores `T`.
     fn new(modules: &Modules, precision: Precision) -> Result<Self, CudaError>;
 
-    /// Name of the kernel that runs `shape`, and the workspace that it needs, or why none does.
-    fn choose(&self, shape: &Conv2dShape) -> Result<(String, WorkspaceSize), Unsupported>;
+    /// Name of the kernel that runs `problem`, and the workspace that it needs, or why none does.
+    fn choose(&self, problem: &Conv2dProblem) -> Result<(String, WorkspaceSize), Unsupported>;
 
     /// Enqueues the convolution. The workspace has at least the size that `choose` told.
     fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, T>, workspace: Workspace<'_>) -> Result<(), CudaError>;
@@ -72,8 +74,8 @@ impl Convolutions<f32> for Conv2dDirect {
         Self::new(modules)
     }
 
-    fn choose(&self, shape: &Conv2dShape) -> Result<(String, WorkspaceSize), Unsupported> {
-        self.can_run(shape).map(|()| (self.name(shape), WorkspaceSize::default()))
+    fn choose(&self, problem: &Conv2dProblem) -> Result<(String, WorkspaceSize), Unsupported> {
+        self.can_run(problem).map(|()| (self.name(&problem.shape), WorkspaceSize::default()))
     }
 
     fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, f32>, _: Workspace<'_>) -> Result<(), CudaError> {
@@ -104,7 +106,7 @@ impl Real for f16 {
 
 impl Real for bf16 {
     const IMAGE_CHANNELS: usize = 8;
-    const HAS_STEM: bool = false;
+    const HAS_STEM: bool = true;
     const OVERFLOWS: bool = false;
     type Convolutions = ImplicitGemms;
 
@@ -131,8 +133,8 @@ pub(super) struct ImplicitGemms {
 }
 
 impl ImplicitGemms {
-    fn pick(&self, shape: &Conv2dShape) -> Result<(&Conv2dImplicitGemm, u32), Unsupported> {
-        let choice = tile_choice::choose(shape, &self.device, self.arithmetic)?;
+    fn pick(&self, problem: &Conv2dProblem) -> Result<(&Conv2dImplicitGemm, u32), Unsupported> {
+        let choice = tile_choice::choose(problem, &self.device, self.arithmetic)?;
         let kernel = self.kernels.iter().find(|kernel| kernel.variant() == choice.variant);
         let kernel =
             kernel.ok_or_else(|| Unsupported { kernel: choice.variant.form(), reason: "it was not loaded".to_owned() })?;
@@ -153,14 +155,14 @@ impl<T: Element> Convolutions<T> for ImplicitGemms {
         Ok(Self { kernels, device, arithmetic })
     }
 
-    fn choose(&self, shape: &Conv2dShape) -> Result<(String, WorkspaceSize), Unsupported> {
-        let (kernel, splits) = self.pick(shape)?;
+    fn choose(&self, problem: &Conv2dProblem) -> Result<(String, WorkspaceSize), Unsupported> {
+        let (kernel, splits) = self.pick(problem)?;
         let name = if splits == 1 { kernel.name() } else { format!("{} in {splits} parts", kernel.name()) };
-        Ok((name, kernel.workspace(shape, splits)))
+        Ok((name, kernel.workspace(&problem.shape, splits)))
     }
 
     fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, T>, mut workspace: Workspace<'_>) -> Result<(), CudaError> {
-        let (kernel, splits) = self.pick(args.shape)?;
+        let (kernel, splits) = self.pick(&args.problem())?;
         kernel.launch_split(stream, args, splits, &mut workspace)
     }
 }

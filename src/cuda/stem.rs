@@ -1,11 +1,13 @@
 //! Launches `kernels/stem.cu`.
 
+use std::marker::PhantomData;
+
 use cudarc::driver::sys::CUdevice_attribute_enum as Attribute;
 use cudarc::driver::{CudaFunction, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
-use half::f16;
+use half::{bf16, f16};
 
 use super::variants::STEM_TILE_COLUMNS;
-use super::{CudaError, Modules, Span, SpanMut, Unsupported, limits};
+use super::{CudaError, Element, Modules, Span, SpanMut, Unsupported, limits};
 use crate::network::Window;
 
 const KERNEL: &str = "stem";
@@ -51,11 +53,13 @@ const _: () = assert!(size_of::<Params>() == 72);
 unsafe impl DeviceRepr for Params {}
 
 /// The first two layers in one kernel: 7x7 convolution of stride 2, bias, ReLU, 3x3 max pooling of stride 2; sums in f32, the
-/// rest in f16. The convolution's output is never stored.
+/// rest in `T`, f16 or bf16. The convolution's output is never stored.
 #[derive(Debug)]
-pub struct Stem {
-    bytes: CudaFunction,
+pub struct Stem<T> {
+    /// For f16.
+    bytes: Option<CudaFunction>,
     halves: CudaFunction,
+    element: PhantomData<T>,
     multiprocessors: usize,
     /// Most shared memory for a block such that as many fit a multiprocessor as its registers allow.
     shared: usize,
@@ -76,8 +80,8 @@ pub struct StemShape {
 
 /// The images, `[N, H, W, 3]`, 16-byte aligned.
 #[derive(Clone, Copy, Debug)]
-pub enum StemImage<'a> {
-    /// RGB bytes; the network sees `(v / 255 - mean[c]) / std[c]`, rounded to f16, and zeros round the image.
+pub enum StemImage<'a, T> {
+    /// RGB bytes, for f16; the network sees `(v / 255 - mean[c]) / std[c]`, rounded to f16, and zeros round the image.
     U8 {
         /// The bytes.
         pixels: Span<'a, u8>,
@@ -87,22 +91,22 @@ pub enum StemImage<'a> {
         std: [f32; 3],
     },
     /// Normalised values.
-    F16(Span<'a, f16>),
+    Values(Span<'a, T>),
 }
 
 /// What [`Stem::launch`] reads and writes.
 #[derive(Debug)]
-pub struct StemArgs<'a> {
+pub struct StemArgs<'a, T> {
     /// Extents.
     pub shape: &'a StemShape,
     /// What to convolve.
-    pub x: StemImage<'a>,
+    pub x: StemImage<'a, T>,
     /// The filter, as [`stem_filter`](super::stem_filter) packs it; 16-byte aligned.
-    pub w: Span<'a, f16>,
+    pub w: Span<'a, T>,
     /// `[K]`, 16-byte aligned.
     pub bias: Span<'a, f32>,
     /// `[N, P, Q, K]`, 16-byte aligned.
-    pub y: SpanMut<'a, f16>,
+    pub y: SpanMut<'a, T>,
 }
 
 impl StemShape {
@@ -127,25 +131,30 @@ struct Division {
     tiles: (usize, usize),
 }
 
-impl Stem {
-    /// Loads both forms.
+impl<T: Element> Stem<T> {
+    /// Loads the forms of `T`.
     ///
     /// # Errors
-    /// As [`Modules::function`].
+    /// [`CudaError::Unsupported`] for f32, else as [`Modules::function`].
     pub fn new(modules: &Modules) -> Result<Self, CudaError> {
         let attribute = |name| modules.context().attribute(name).map(|value| usize::try_from(value).unwrap_or(0));
         let shared = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR)?;
+        let is_f16 = T::NAME == f16::NAME;
+        if !is_f16 && T::NAME != bf16::NAME {
+            return Err(Unsupported { kernel: KERNEL, reason: format!("it has no form for {}", T::NAME) }.into());
+        }
         Ok(Self {
-            bytes: modules.function(KERNEL, "stem_u8_f16_nhwc", 0)?,
-            halves: modules.function(KERNEL, "stem_f16_nhwc", 0)?,
+            bytes: is_f16.then(|| modules.function(KERNEL, "stem_u8_f16_nhwc", 0)).transpose()?,
+            halves: modules.function(KERNEL, &Self::name(), 0)?,
+            element: PhantomData,
             multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.max(1),
             shared: block_share(shared),
         })
     }
 
-    /// Name of the kernel for images of bytes, or of f16.
-    pub fn name(bytes: bool) -> &'static str {
-        if bytes { "stem_u8_f16_nhwc" } else { "stem_f16_nhwc" }
+    /// Name of the kernel for normalised images.
+    pub fn name() -> String {
+        format!("stem_{}_nhwc", T::NAME)
     }
 
     /// Why this kernel cannot run `shape`, or the output's extents `(P, Q)`. Touches no device.
@@ -160,16 +169,17 @@ impl Stem {
     ///
     /// # Errors
     /// [`CudaError::Unsupported`], [`CudaError::Length`], [`CudaError::Alignment`] or [`CudaError::Launch`].
-    pub fn launch(&self, stream: &CudaStream, args: StemArgs<'_>) -> Result<(), CudaError> {
+    pub fn launch(&self, stream: &CudaStream, args: StemArgs<'_, T>) -> Result<(), CudaError> {
         let StemArgs { shape, x, w, bias, y } = args;
         let (p, q) = self.can_run(shape)?;
         let elements = shape.n * shape.h * shape.w * 3;
         let (function, address, element, normalisation) = match x {
             StemImage::U8 { pixels, mean, std } => {
                 pixels.check(KERNEL, "x", elements, 16)?;
-                (&self.bytes, pixels.address, 1, (mean, std))
+                let fault = || Unsupported { kernel: KERNEL, reason: format!("it makes no {} of bytes", T::NAME) };
+                (self.bytes.as_ref().ok_or_else(fault)?, pixels.address, 1, (mean, std))
             }
-            StemImage::F16(values) => {
+            StemImage::Values(values) => {
                 values.check(KERNEL, "x", elements, 16)?;
                 (&self.halves, values.address, 2, ([0.0; 3], [1.0; 3]))
             }

@@ -11,8 +11,7 @@ use cudarc::driver::sys::CUdevice_attribute_enum::{
 
 use super::conv2d_implicit_gemm::can_run;
 use super::variants::{Arithmetic, IMPLICIT_GEMM, ImplicitGemm, Tile};
-use super::{CudaError, Modules, Unsupported};
-use crate::network::Conv2dShape;
+use super::{Conv2dProblem, CudaError, Modules, Unsupported};
 
 /// What the choice depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,26 +48,34 @@ pub(super) struct Choice {
     pub splits: u32,
 }
 
-/// The variant that runs `shape` in `arithmetic` soonest.
+/// The variant that runs `problem` in `arithmetic` soonest.
 ///
 /// # Errors
 /// [`Unsupported`] with the reason of the variant for any channels if none runs it.
-pub(super) fn choose(shape: &Conv2dShape, device: &DeviceLimits, arithmetic: Arithmetic) -> Result<Choice, Unsupported> {
+pub(super) fn choose(
+    problem: impl Into<Conv2dProblem>,
+    device: &DeviceLimits,
+    arithmetic: Arithmetic,
+) -> Result<Choice, Unsupported> {
+    let problem = &problem.into();
     // Of all, of those with blocks enough, and of those whose waves are full.
     let mut best: [Option<((bool, u64), Choice)>; 3] = [None; 3];
     let mut refusal = None;
     for variant in IMPLICIT_GEMM.iter().filter(|variant| device.has_room(variant) && variant.arithmetic == arithmetic) {
-        if let Err(refused) = can_run(variant, shape) {
+        if variant.projects != problem.projection.is_some() {
+            continue;
+        }
+        if let Err(refused) = can_run(variant, problem) {
             refusal = Some(refused);
             continue;
         }
-        for splits in 1..=most_splits(variant, shape) {
+        for splits in 1..=most_splits(variant, problem) {
             let choice = Choice { variant, splits };
             // The form for any channels, whose instructions the model does not count, only where no other runs. Of equals the
             // later variant with the fewest parts: larger tiles read less.
-            let cost = (!variant.whole_taps, cycles(shape, device, choice));
-            let blocks = tiles(&variant.tile, shape) * u64::from(splits);
-            let counts = [true, blocks >= ENOUGH_BLOCKS, wave_efficiency(shape, device, choice) >= FULL_WAVES];
+            let cost = (!variant.whole_taps, cycles(problem, device, choice));
+            let blocks = tiles(&variant.tile, problem) * u64::from(splits);
+            let counts = [true, blocks >= ENOUGH_BLOCKS, wave_efficiency(problem, device, choice) >= FULL_WAVES];
             for (best, _) in best.iter_mut().zip(counts).filter(|(_, counts)| *counts) {
                 let better = |(least, other): ((bool, u64), Choice)| cost < least || (cost == least && other.variant != variant);
                 if best.is_none_or(better) {
@@ -126,33 +133,33 @@ const MOST_SPLITS: u64 = 32;
 const HANDING_OVER: u64 = 800;
 
 /// Parts that the depth of a tile may be divided into.
-fn most_splits(variant: &ImplicitGemm, shape: &Conv2dShape) -> u32 {
-    (steps(&variant.tile, shape) / FEWEST_STEPS).clamp(1, MOST_SPLITS) as u32
+fn most_splits(variant: &ImplicitGemm, problem: &Conv2dProblem) -> u32 {
+    (steps(&variant.tile, problem) / FEWEST_STEPS).clamp(1, MOST_SPLITS) as u32
 }
 
 /// Tiles of outputs.
-fn tiles(tile: &Tile, shape: &Conv2dShape) -> u64 {
-    (shape.gemm_m().div_ceil(tile.bm as usize) * shape.gemm_n().div_ceil(tile.bn as usize)) as u64
+fn tiles(tile: &Tile, problem: &Conv2dProblem) -> u64 {
+    (problem.gemm_m().div_ceil(tile.bm as usize) * problem.gemm_n().div_ceil(tile.bn as usize)) as u64
 }
 
 /// Percent of the slots for tiles, in as many waves as it takes with one block for each multiprocessor, that useful outputs fill.
-fn wave_efficiency(shape: &Conv2dShape, device: &DeviceLimits, choice: Choice) -> u64 {
+fn wave_efficiency(problem: &Conv2dProblem, device: &DeviceLimits, choice: Choice) -> u64 {
     let (tile, splits) = (&choice.variant.tile, u64::from(choice.splits));
     let multiprocessors = u64::from(device.multiprocessors);
-    let waves = (tiles(tile, shape) * splits).div_ceil(multiprocessors);
-    let outputs = (shape.gemm_m() * shape.gemm_n()) as u64;
+    let waves = (tiles(tile, problem) * splits).div_ceil(multiprocessors);
+    let outputs = (problem.gemm_m() * problem.gemm_n()) as u64;
     outputs * splits * 100 / (waves * multiprocessors * u64::from(tile.bm * tile.bn))
 }
 
 /// Steps of a block's main loop.
-fn steps(tile: &Tile, shape: &Conv2dShape) -> u64 {
-    shape.gemm_k().div_ceil(tile.bk as usize) as u64
+fn steps(tile: &Tile, problem: &Conv2dProblem) -> u64 {
+    problem.gemm_k().div_ceil(tile.bk as usize) as u64
 }
 
 /// How long the convolution lasts, in clocks, as far as a choice needs to know.
-fn cycles(shape: &Conv2dShape, device: &DeviceLimits, choice: Choice) -> u64 {
+fn cycles(problem: &Conv2dProblem, device: &DeviceLimits, choice: Choice) -> u64 {
     let rates = Rates::of(device.capability);
-    let (waves, depth, step) = waves_of_steps(shape, device, choice, rates.fma);
+    let (waves, depth, step) = waves_of_steps(problem, device, choice, rates.fma);
     let (splits, Tile { bm, bn, .. }) = (u64::from(choice.splits), choice.variant.tile);
     // A part is written once, and all are read by the last block.
     let adding = if splits == 1 { 0 } else { HANDING_OVER + ((splits + 1) * u64::from(bm * bn) * 4).div_ceil(rates.l2) };
@@ -161,13 +168,13 @@ fn cycles(shape: &Conv2dShape, device: &DeviceLimits, choice: Choice) -> u64 {
 
 /// The clocks of all main loops, one after the other where a multiprocessor has several; `fma` multiply-adds of the tensor cores
 /// a clock.
-pub(super) fn main_loop_cycles(shape: &Conv2dShape, device: &DeviceLimits, choice: Choice, fma: u64) -> u64 {
-    let (waves, depth, step) = waves_of_steps(shape, device, choice, fma);
+pub(super) fn main_loop_cycles(problem: impl Into<Conv2dProblem>, device: &DeviceLimits, choice: Choice, fma: u64) -> u64 {
+    let (waves, depth, step) = waves_of_steps(&problem.into(), device, choice, fma);
     waves.saturating_mul(depth).saturating_mul(step)
 }
 
 /// Waves of blocks, the steps of a block's main loop, and clocks of a step.
-fn waves_of_steps(shape: &Conv2dShape, device: &DeviceLimits, choice: Choice, fma: u64) -> (u64, u64, u64) {
+fn waves_of_steps(problem: &Conv2dProblem, device: &DeviceLimits, choice: Choice, fma: u64) -> (u64, u64, u64) {
     let Tile { bm, bn, bk, wm, wn, .. } = choice.variant.tile;
     let rates = Rates::of(device.capability);
     let [bm, bn, bk, wm, wn] = [bm, bn, bk, wm, wn].map(u64::from);
@@ -176,14 +183,14 @@ fn waves_of_steps(shape: &Conv2dShape, device: &DeviceLimits, choice: Choice, fm
     let tensor = (bm * bn * bk).div_ceil(fma);
     let step = tensor.max((read + loaded).div_ceil(rates.shared)).max(loaded.div_ceil(rates.l2));
     let splits = u64::from(choice.splits);
-    let waves = (tiles(&choice.variant.tile, shape) * splits).div_ceil(device.multiprocessors.into());
-    (waves, steps(&choice.variant.tile, shape).div_ceil(splits), step)
+    let waves = (tiles(&choice.variant.tile, problem) * splits).div_ceil(device.multiprocessors.into());
+    (waves, steps(&choice.variant.tile, problem).div_ceil(splits), step)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::Window;
+    use crate::network::{Conv2dShape, Window};
 
     const T4: DeviceLimits = DeviceLimits { capability: 75, multiprocessors: 40, shared_bytes: 64 << 10 };
     const A100: DeviceLimits = DeviceLimits { capability: 80, multiprocessors: 108, shared_bytes: 163 << 10 };
@@ -239,42 +246,43 @@ mod tests {
         assert!(choose(&shape, &device, Arithmetic::F16).unwrap().variant.shared_bytes() <= device.shared_bytes);
     }
 
-    /// Convolutions of ResNet-18 at 224x224: images are squares of `h`, `size` that of the filter.
-    const RESNET18: &[(&str, usize, usize, usize, usize, usize)] = &[
-        ("layer1", 56, 64, 64, 3, 1),
-        ("layer2.0.conv1", 56, 64, 128, 3, 2),
-        ("layer2.0.downsample", 56, 64, 128, 1, 2),
-        ("layer2", 28, 128, 128, 3, 1),
-        ("layer3.0.conv1", 28, 128, 256, 3, 2),
-        ("layer3.0.downsample", 28, 128, 256, 1, 2),
-        ("layer3", 14, 256, 256, 3, 1),
-        ("layer4.0.conv1", 14, 256, 512, 3, 2),
-        ("layer4.0.downsample", 14, 256, 512, 1, 2),
-        ("layer4", 7, 512, 512, 3, 1),
+    /// Convolutions of ResNet-18 at 224x224: images are squares of `h`, `size` that of the filter; channels of the shortcut that is added
+    /// in the same launch.
+    const RESNET18: &[(&str, usize, usize, usize, usize, usize, Option<usize>)] = &[
+        ("layer1", 56, 64, 64, 3, 1, None),
+        ("layer2.0.conv1", 56, 64, 128, 3, 2, None),
+        ("layer2.0.conv2", 28, 128, 128, 3, 1, Some(64)),
+        ("layer2", 28, 128, 128, 3, 1, None),
+        ("layer3.0.conv1", 28, 128, 256, 3, 2, None),
+        ("layer3.0.conv2", 14, 256, 256, 3, 1, Some(128)),
+        ("layer3", 14, 256, 256, 3, 1, None),
+        ("layer4.0.conv1", 14, 256, 512, 3, 2, None),
+        ("layer4.0.conv2", 7, 512, 512, 3, 1, Some(256)),
+        ("layer4", 7, 512, 512, 3, 1, None),
     ];
+
+    fn problem(n: usize, (h, c, k, size, stride, shortcut): (usize, usize, usize, usize, usize, Option<usize>)) -> Conv2dProblem {
+        let shape =
+            |h, c, size, stride| Conv2dShape::new([n, h, h, c], k, Window { size: (size, size), stride, pad: size / 2 }).unwrap();
+        Conv2dProblem { shape: shape(h, c, size, stride), projection: shortcut.map(|c0| shape(2 * h, c0, 1, 2)) }
+    }
 
     /// Where waves are not full although the batch is 8 or more: the multiprocessors, images, layer, and the percentage that
     /// remains. On 132 multiprocessors 98 to 112 blocks of large tiles take less time than full waves of small ones, by the
-    /// model 24 to 120 %; layer4's 392 outputs of batch 8 fill no more than 7/8 of their tiles, and a downsample's depth of 64
-    /// to 256 is too short to share.
+    /// model 24 to 120 %; layer4's 392 outputs of batch 8 fill no more than 7/8 of their tiles.
     const NOT_FULL: &[(u32, usize, &str)] = &[
         (108, 8, "layer4.0.conv1"),
-        (108, 8, "layer4.0.downsample"),
+        (108, 8, "layer4.0.conv2"),
         (108, 8, "layer4"),
         (132, 8, "layer1"),
         (132, 8, "layer2.0.conv1"),
-        (132, 8, "layer2.0.downsample"),
+        (132, 8, "layer2.0.conv2"),
         (132, 8, "layer2"),
         (132, 8, "layer3.0.conv1"),
-        (132, 8, "layer3.0.downsample"),
         (132, 8, "layer4.0.conv1"),
-        (132, 8, "layer4.0.downsample"),
+        (132, 8, "layer4.0.conv2"),
         (132, 8, "layer4"),
-        (132, 32, "layer2.0.downsample"),
         (132, 32, "layer3.0.conv1"),
-        (132, 32, "layer3.0.downsample"),
-        (132, 32, "layer4.0.downsample"),
-        (132, 128, "layer4.0.downsample"),
     ];
 
     #[test]
@@ -282,13 +290,13 @@ mod tests {
         let mut wrong = Vec::new();
         for device in [&A100, &H100] {
             for n in [1, 8, 32, 128] {
-                for &(layer, h, c, k, size, stride) in RESNET18 {
-                    let shape = Conv2dShape::new([n, h, h, c], k, Window { size: (size, size), stride, pad: size / 2 }).unwrap();
-                    let choice = choose(&shape, device, Arithmetic::F16).unwrap();
-                    let blocks = tiles(&choice.variant.tile, &shape) * u64::from(choice.splits);
-                    let full = wave_efficiency(&shape, device, choice);
+                for &(layer, h, c, k, size, stride, shortcut) in RESNET18 {
+                    let problem = problem(n, (h, c, k, size, stride, shortcut));
+                    let choice = choose(problem, device, Arithmetic::F16).unwrap();
+                    let blocks = tiles(&choice.variant.tile, &problem) * u64::from(choice.splits);
+                    let full = wave_efficiency(&problem, device, choice);
                     let excused = NOT_FULL.contains(&(device.multiprocessors, n, layer));
-                    let good = if n == 1 { blocks >= 64 || layer.contains("downsample") } else { (full >= 90) != excused };
+                    let good = if n == 1 { blocks >= 64 } else { (full >= 90) != excused };
                     let what = format!(
                         "{} multiprocessors, batch {n}, {layer}: {} in {} parts, {blocks} blocks, {full} %",
                         device.multiprocessors,

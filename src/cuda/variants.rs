@@ -132,6 +132,8 @@ pub struct ImplicitGemm {
     /// Whether a step of the main loop lies within one filter tap: `C` is a multiple of `BK`, and there are at most 32 taps.
     /// Otherwise `C` is any multiple of 8, at about three times the instructions.
     pub whole_taps: bool,
+    /// Whether it adds the products of a residual block's shortcut, a 1x1 convolution, to the same sums. Only with whole taps.
+    pub projects: bool,
     /// What it computes with.
     pub arithmetic: Arithmetic,
     /// As [`Unit::capabilities`].
@@ -147,6 +149,11 @@ impl ImplicitGemm {
     /// Name of the kernel without its tile.
     pub const fn form(&self) -> &'static str {
         match (self.capabilities.1 < 80, self.whole_taps, self.arithmetic) {
+            (true, _, Arithmetic::F16Sums) if self.projects => "conv2d_implicit_gemm_sm75_projection_f16_sums_nhwc",
+            (true, ..) if self.projects => "conv2d_implicit_gemm_sm75_projection_f16_nhwc",
+            (false, _, Arithmetic::F16) if self.projects => "conv2d_implicit_gemm_projection_f16_nhwc",
+            (false, _, Arithmetic::F16Sums) if self.projects => "conv2d_implicit_gemm_projection_f16_sums_nhwc",
+            (false, _, Arithmetic::Bf16) if self.projects => "conv2d_implicit_gemm_projection_bf16_nhwc",
             (true, true, Arithmetic::F16Sums) => "conv2d_implicit_gemm_sm75_f16_sums_nhwc",
             (true, false, Arithmetic::F16Sums) => "conv2d_implicit_gemm_sm75_c8_f16_sums_nhwc",
             (true, true, _) => "conv2d_implicit_gemm_sm75_f16_nhwc",
@@ -181,7 +188,8 @@ impl ImplicitGemm {
 /// A warp's tile decides how many bytes of shared memory an instruction of the tensor cores needs: with 64x64 they are never
 /// the bound, with 64x32 and 32x32 they are on devices of capability 7.5, 8.0 and 9.0. Blocks of 128x128 and 256x64 are made of
 /// four such warps each, the second for 64 filters; two of them fit a multiprocessor. The smaller ones are for problems with too
-/// few outputs to fill the device.
+/// few outputs to fill the device. The forms with a projection have no 256x64:
+/// no block of a ResNet that has one ends with 64 filters.
 ///
 /// Sums in f16 take half as many registers again, and pay on devices where shared memory is far from the bound: warps of at most
 /// 64x32. Their steps are as deep as f16 sums may be.
@@ -197,16 +205,30 @@ pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
     whole_taps(AMPERE, Arithmetic::Bf16, TILE_128X128),
     any_channels(AMPERE, Arithmetic::Bf16, TILE_ANY),
     whole_taps(AMPERE, Arithmetic::F16Sums, TILE_64X64),
-    whole_taps(AMPERE, Arithmetic::F16Sums, Tile { bm: 128, bn: 64, bk: 64, wm: 32, wn: 32, stages: 3 }),
-    whole_taps(AMPERE, Arithmetic::F16Sums, Tile { bm: 128, bn: 128, bk: 64, wm: 64, wn: 32, stages: 3 }),
+    whole_taps(AMPERE, Arithmetic::F16Sums, SUMS_128X64),
+    whole_taps(AMPERE, Arithmetic::F16Sums, SUMS_128X128),
     any_channels(AMPERE, Arithmetic::F16Sums, TILE_ANY),
-    whole_taps(TURING, Arithmetic::F16, Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 2 }),
-    whole_taps(TURING, Arithmetic::F16, Tile { bm: 128, bn: 64, bk: 32, wm: 64, wn: 32, stages: 2 }),
-    whole_taps(TURING, Arithmetic::F16, Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 64, stages: 2 }),
-    any_channels(TURING, Arithmetic::F16, Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 2 }),
-    whole_taps(TURING, Arithmetic::F16Sums, Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 2 }),
-    whole_taps(TURING, Arithmetic::F16Sums, Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 32, stages: 2 }),
-    any_channels(TURING, Arithmetic::F16Sums, Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 2 }),
+    whole_taps(TURING, Arithmetic::F16, TURING_64X64),
+    whole_taps(TURING, Arithmetic::F16, TURING_128X64),
+    whole_taps(TURING, Arithmetic::F16, TURING_128X128),
+    any_channels(TURING, Arithmetic::F16, TURING_64X64),
+    whole_taps(TURING, Arithmetic::F16Sums, TURING_64X64),
+    whole_taps(TURING, Arithmetic::F16Sums, TURING_SUMS_128X128),
+    any_channels(TURING, Arithmetic::F16Sums, TURING_64X64),
+    projection(AMPERE, Arithmetic::F16, TILE_64X64),
+    projection(AMPERE, Arithmetic::F16, TILE_128X64),
+    projection(AMPERE, Arithmetic::F16, TILE_128X128),
+    projection(AMPERE, Arithmetic::Bf16, TILE_64X64),
+    projection(AMPERE, Arithmetic::Bf16, TILE_128X64),
+    projection(AMPERE, Arithmetic::Bf16, TILE_128X128),
+    projection(AMPERE, Arithmetic::F16Sums, TILE_64X64),
+    projection(AMPERE, Arithmetic::F16Sums, SUMS_128X64),
+    projection(AMPERE, Arithmetic::F16Sums, SUMS_128X128),
+    projection(TURING, Arithmetic::F16, TURING_64X64),
+    projection(TURING, Arithmetic::F16, TURING_128X64),
+    projection(TURING, Arithmetic::F16, TURING_128X128),
+    projection(TURING, Arithmetic::F16Sums, TURING_64X64),
+    projection(TURING, Arithmetic::F16Sums, TURING_SUMS_128X128),
 ];
 
 const TILE_64X64: Tile = Tile { bm: 64, bn: 64, bk: 64, wm: 32, wn: 32, stages: 4 };
@@ -214,17 +236,27 @@ const TILE_128X64: Tile = Tile { bm: 128, bn: 64, bk: 32, wm: 64, wn: 32, stages
 const TILE_256X64: Tile = Tile { bm: 256, bn: 64, bk: 32, wm: 64, wn: 64, stages: 4 };
 const TILE_128X128: Tile = Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 64, stages: 4 };
 const TILE_ANY: Tile = Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 3 };
+const SUMS_128X64: Tile = Tile { bm: 128, bn: 64, bk: 64, wm: 32, wn: 32, stages: 3 };
+const SUMS_128X128: Tile = Tile { bm: 128, bn: 128, bk: 64, wm: 64, wn: 32, stages: 3 };
+const TURING_64X64: Tile = Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 2 };
+const TURING_128X64: Tile = Tile { bm: 128, bn: 64, bk: 32, wm: 64, wn: 32, stages: 2 };
+const TURING_128X128: Tile = Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 64, stages: 2 };
+const TURING_SUMS_128X128: Tile = Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 32, stages: 2 };
 
 /// Devices without and with asynchronous copies.
 const TURING: (u32, u32) = (75, 79);
 const AMPERE: (u32, u32) = (80, u32::MAX);
 
 const fn whole_taps(capabilities: (u32, u32), arithmetic: Arithmetic, tile: Tile) -> ImplicitGemm {
-    ImplicitGemm { tile, whole_taps: true, arithmetic, capabilities }
+    ImplicitGemm { tile, whole_taps: true, projects: false, arithmetic, capabilities }
+}
+
+const fn projection(capabilities: (u32, u32), arithmetic: Arithmetic, tile: Tile) -> ImplicitGemm {
+    ImplicitGemm { projects: true, ..whole_taps(capabilities, arithmetic, tile) }
 }
 
 const fn any_channels(capabilities: (u32, u32), arithmetic: Arithmetic, tile: Tile) -> ImplicitGemm {
-    ImplicitGemm { tile, whole_taps: false, arithmetic, capabilities }
+    ImplicitGemm { tile, whole_taps: false, projects: false, arithmetic, capabilities }
 }
 
 /// Tile of `conv2d_direct_f32_nhwc`: a thread computes 8x8 outputs; two tiles in flight, one of them in registers.
@@ -255,7 +287,8 @@ pub fn units() -> Vec<Unit> {
     units.extend(IMPLICIT_GEMM.iter().map(|unit| {
         let mut defines = unit.tile.defines();
         // Their numbers are those of kernels/conv2d_implicit_gemm.cuh.
-        defines.extend([("WHOLE_TAPS", unit.whole_taps.into()), ("ARITHMETIC", unit.arithmetic as u32)]);
+        defines.extend([("WHOLE_TAPS", unit.whole_taps.into()), ("PROJECTION", unit.projects.into())]);
+        defines.push(("ARITHMETIC", unit.arithmetic as u32));
         Unit { name: unit.name(), stem: unit.stem(), defines, capabilities: unit.capabilities }
     }));
     for &vector in VECTORS {

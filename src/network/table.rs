@@ -117,6 +117,20 @@ impl Network {
         self.layers.iter().rposition(within)
     }
 
+    /// The convolution of the shortcut that layer `index` adds, where a block's input and output differ (He et al. 2015, eq. 2): 1x1,
+    /// without ReLU, and read by nobody else, so that both may be computed as one.
+    pub fn projection(&self, index: usize) -> Option<usize> {
+        let residual = |layer: &Layer| if let Op::Conv2d { residual, .. } = layer.op { residual } else { None };
+        let Some(Value::Layer(from)) = residual(&self.layers[index]) else { return None };
+        let Op::Conv2d { window: Window { size: (1, 1), pad: 0, .. }, residual: None, relu: false, .. } = self.layers[from].op
+        else {
+            return None;
+        };
+        let value = Value::Layer(from);
+        let reads = self.layers.iter().flat_map(|layer| [Some(layer.input), residual(layer)]).filter(|&read| read == Some(value));
+        (reads.count() == 1).then_some(from)
+    }
+
     /// Shapes and costs of all layers for an image batch `[n, h, w, 3]`.
     ///
     /// # Errors

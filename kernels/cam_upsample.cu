@@ -1,9 +1,11 @@
 // Class activation maps and their bilinear enlargement in one pass (Zhou et al. 2016, eq. 2).
-//   raw[n,m,y,x] = sum_c x[n,y,x,c] * w[class(n,m),c]
+//   raw[n,m,y,x] = sum_c x[n,y,x,c] * w[class(n,m),c], or where `rows` is not null
+//                  sum_c x[n,y,x,c] * rows[n,m,c] - offset(n,m), normalised as row n,m says
 //   class(n,m): where `logits` is null, classes[n*class_stride + m]; else the class of rank m among the logits of image n, by
 //     falling logit and rising class in the total order of IEEE 754 (a positive NaN comes first, -0 after +0), written to `index`
 //   shown        = normalise(enlarge(raw[n,m]))                [out_h, out_w], half-pixel centres, edges clamped
 //   x f32 or f16 NHWC   w the same type [K, C]   classes i32   logits f32 [N, K]   index i32 [N, M]
+//   rows f32 [N, M, C + ROW_END], see cam_asked.cuh
 //   pointers 16-byte aligned, C % VEC == 0 (4 for f32, 8 for f16)
 //   A class that is not below `classes` reads no weights: its map is NaN.
 //   raw f32 [N, M, h, w]   range f32 [N, M, 2]: least and greatest enlarged value, both NaN if a value is not finite
@@ -17,7 +19,7 @@
 //   (v - min) / (max - min) carries its rounding errors along, so that it agrees with f64 arithmetic rounded to f32.
 //   byte floor of a block: features and logits of an image once, weights of a class once; outputs once; crop once. Wherever
 //   out_w is a multiple of 4, warps write and read whole sectors.
-#include "ranks.cuh"
+#include "cam_asked.cuh"
 
 struct CamUpsampleParams {
     int h, w, c;
@@ -35,7 +37,6 @@ constexpr int THREADS = WARPS * 32;
 constexpr int BLOCKS = 3; // resident on a multiprocessor: with more, a thread's registers would not hold its quad's corners
 constexpr int CELLS = 4; // of one warp at a time: that many 16-byte loads of each lane are in flight
 constexpr int QUAD = 4;  // neighbouring pixels of one thread
-constexpr int HELD_KEYS = 4096; // in shared memory; those of more classes are read again for every bit
 
 // Where a row lies between two rows of the map.
 struct RowTap {
@@ -47,7 +48,7 @@ extern __shared__ float4 dynamic_smem[];
 
 struct Smem {
     float* cells;    // [h, w]
-    unsigned* keys;  // [min(K, HELD_KEYS)]: the order of the logits
+    unsigned* keys;  // [min(K, HELD_KEYS)], see class_of_rank
     float4* weights; // [VEC/4][C/VEC], in the place of the keys: the lanes of a warp read neighbouring float4
     RowTap* rows;    // [out_h], in the place of the weights once those are used
 
@@ -59,58 +60,9 @@ struct Smem {
     }
 };
 
-// Places in the order of falling logit and rising class: all different, the first is the largest.
-__device__ __forceinline__ unsigned long long place_of(unsigned key, int c) {
-    return (unsigned long long)key << 32 | ~(unsigned)c;
-}
-
-// The class of rank `rank` < `classes`, the same in every thread. Bit by bit, the greatest bound that more than `rank` classes
-// reach; usually a dozen bits tell them from the rest, and then the last that reaches it is the one.
-__device__ __forceinline__ int class_of_rank(const float* __restrict__ logits, int classes, int rank, const Smem& smem) {
-    struct Parts {
-        int counts[2][WARPS]; // by turns: one barrier a bit
-        unsigned long long lasts[WARPS];
-    };
-    __shared__ Parts parts;
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    for (int i = threadIdx.x; i < min(classes, HELD_KEYS); i += THREADS) smem.keys[i] = order_key(logits[i]);
-    __syncthreads(); // the keys are there
-    const auto place = [&](int c) { return place_of(c < HELD_KEYS ? smem.keys[c] : order_key(logits[c]), c); };
-
-    unsigned long long bound = 0;
-    for (int bit = 63; bit >= 0; --bit) {
-        const unsigned long long higher = bound | 1ull << bit;
-        int count = 0; // of the warp
-        for (int first = 0; first < classes; first += THREADS) {
-            const int c = first + threadIdx.x;
-            count += __popc(__ballot_sync(0xffffffffu, c < classes && place(c) >= higher));
-        }
-        if (lane == 0) parts.counts[bit % 2][warp] = count;
-        __syncthreads(); // every warp's count is there; those of the bit before are read
-        count = 0;
-        #pragma unroll
-        for (int i = 0; i < WARPS; ++i) count += parts.counts[bit % 2][i];
-        if (count > rank) bound = higher;
-        if (count == rank + 1) break;
-    }
-    unsigned long long last = ~0ull;
-    for (int c = threadIdx.x; c < classes; c += THREADS) {
-        const unsigned long long mine = place(c);
-        if (mine >= bound) last = min(last, mine);
-    }
-    #pragma unroll
-    for (int step = 16; step > 0; step /= 2) last = min(last, __shfl_xor_sync(0xffffffffu, last, step));
-    if (lane == 0) parts.lasts[warp] = last;
-    __syncthreads(); // every warp's last is there, and nobody needs the keys any more
-    #pragma unroll
-    for (int i = 0; i < WARPS; ++i) last = min(last, parts.lasts[i]);
-    return (int)~(unsigned)last;
-}
-
-// The weighted sum of every cell into smem.cells.
+// The weights `w` into smem.weights.
 template <typename T, int VEC>
-__device__ __forceinline__ void weighted_sum(const T* __restrict__ x, const T* __restrict__ w, int cells, int c, const Smem& smem) {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, chunks = c / VEC;
+__device__ __forceinline__ void hold(const T* __restrict__ w, int chunks, const Smem& smem) {
     for (int chunk = threadIdx.x; chunk < chunks; chunk += THREADS) {
         const Pack<T, VEC> weights = Pack<T, VEC>::load(w + chunk * VEC);
         #pragma unroll
@@ -118,6 +70,26 @@ __device__ __forceinline__ void weighted_sum(const T* __restrict__ x, const T* _
             smem.weights[part * chunks + chunk] = make_float4(weights.get(part * 4), weights.get(part * 4 + 1),
                                                               weights.get(part * 4 + 2), weights.get(part * 4 + 3));
     }
+}
+
+// The weights `row` into smem.weights. A warp reads whole sectors, and eight neighbouring lanes write to one plane.
+template <int VEC>
+__device__ __forceinline__ void hold_row(const float* __restrict__ row, int chunks, const Smem& smem) {
+    constexpr int LANES = 32 / (VEC / 4); // of a plane
+    for (int i = threadIdx.x; i < ceil_div(chunks, LANES) * 32; i += THREADS) {
+        const int part = i % 32 / LANES, chunk = i / 32 * LANES + i % LANES;
+        if (chunk < chunks) smem.weights[part * chunks + chunk] = __ldg(reinterpret_cast<const float4*>(row) + chunk * (VEC / 4) + part);
+    }
+}
+
+// The weighted sum of every cell into smem.cells, by the weights `row` if it is not null, else `w`.
+template <typename T, int VEC>
+__device__ __forceinline__ void weighted_sum(const T* __restrict__ x, const T* __restrict__ w, const float* __restrict__ row, int cells,
+                                             int c, const Smem& smem) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, chunks = c / VEC;
+    const float offset = row ? row[c] : 0.f;
+    if (row) hold_row<VEC>(row, chunks, smem);
+    else hold<T, VEC>(w, chunks, smem);
     __syncthreads(); // the weights are there
 
     for (int first = warp; first < cells; first += WARPS * CELLS) {
@@ -142,7 +114,7 @@ __device__ __forceinline__ void weighted_sum(const T* __restrict__ x, const T* _
         #pragma unroll
         for (int i = 0; i < CELLS; ++i) {
             const float total = warp_sum(sums[i]);
-            if (lane == 0 && first + i * WARPS < cells) smem.cells[first + i * WARPS] = total;
+            if (lane == 0 && first + i * WARPS < cells) smem.cells[first + i * WARPS] = total - offset;
         }
     }
 }
@@ -398,23 +370,25 @@ struct OverlayOut {
 };
 
 template <typename T, int VEC, typename Out>
-__device__ __forceinline__ void cam_upsample(const T* __restrict__ x, const T* __restrict__ w, const int* __restrict__ classes,
-                                             const float* __restrict__ logits, int* __restrict__ index, float* __restrict__ raw,
-                                             float2* __restrict__ range, Out out,
+__device__ __forceinline__ void cam_upsample(const T* __restrict__ x, const T* __restrict__ w, const float* __restrict__ rows,
+                                             const int* __restrict__ classes, const float* __restrict__ logits, int* __restrict__ index,
+                                             float* __restrict__ raw, float2* __restrict__ range, Out out,
                                              const CamUpsampleParams& params) {
     const int cells = params.h * params.w;
     const Smem smem(cells);
     const size_t n = blockIdx.z, map = n * gridDim.y + blockIdx.y;
-    int chosen;
+    const float* const row = rows ? rows + map * (params.c + ROW_END) : nullptr;
+    int chosen = 0;
     if (logits) {
-        chosen = class_of_rank(logits + n * params.classes, params.classes, blockIdx.y, smem);
+        chosen = class_of_rank<WARPS>(logits + n * params.classes, params.classes, blockIdx.y, smem.keys);
         if (blockIdx.x == 0 && threadIdx.x == 0) index[map] = chosen;
-    } else {
+    } else if (!row) {
         chosen = classes[n * params.class_stride + blockIdx.y];
     }
     out.start(params);
     const bool is_known = (unsigned)chosen < (unsigned)params.classes;
-    weighted_sum<T, VEC>(x + n * cells * params.c, w + (is_known ? (size_t)chosen * params.c : 0), cells, params.c, smem);
+    const T* const weights = w + (is_known ? (size_t)chosen * params.c : 0);
+    weighted_sum<T, VEC>(x + n * cells * params.c, weights, row, cells, params.c, smem);
     __syncthreads(); // the cells are there, and nobody needs the weights any more
     if (!is_known) {
         for (int i = threadIdx.x; i < cells; i += THREADS) smem.cells[i] = nan_f32();
@@ -427,10 +401,10 @@ __device__ __forceinline__ void cam_upsample(const T* __restrict__ x, const T* _
 
     const float2 extremes = range_of(params, smem);
     if (blockIdx.x == 0 && threadIdx.x == 0) range[map] = extremes;
-    const Scale scale(params.normalisation, extremes);
+    const Scale scale(row ? reinterpret_cast<const RowEnd*>(row + params.c)->normalisation : params.normalisation, extremes);
 
-    const int rows = ceil_div(params.out_h, gridDim.x);
-    const int y0 = blockIdx.x * rows, y1 = min(y0 + rows, params.out_h);
+    const int height = ceil_div(params.out_h, gridDim.x);
+    const int y0 = blockIdx.x * height, y1 = min(y0 + height, params.out_h);
     const size_t pixels = (size_t)params.out_h * params.out_w;
     const bool whole = params.out_w % QUAD == 0;
     if (y0 >= y1) return; // whole blocks leave
@@ -445,20 +419,22 @@ __device__ __forceinline__ void cam_upsample(const T* __restrict__ x, const T* _
 
 #define CAM_UPSAMPLE(NAME, T, VEC, OUT, OUT_T)                                                                          \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                      \
-        NAME(const T* __restrict__ x, const T* __restrict__ w, const int* __restrict__ classes,                         \
+        NAME(const T* __restrict__ x, const T* __restrict__ w, const float* __restrict__ rows,                          \
+             const int* __restrict__ classes,                                                                           \
              const float* __restrict__ logits, int* __restrict__ index, float* __restrict__ raw,                        \
              float2* __restrict__ range, OUT_T* __restrict__ shown, const CamUpsampleParams params) {                   \
-        cam_upsample<T, VEC>(x, w, classes, logits, index, raw, range, OUT{shown}, params);                             \
+        cam_upsample<T, VEC>(x, w, rows, classes, logits, index, raw, range, OUT{shown}, params);                             \
     }
 
 #define CAM_OVERLAY(NAME, T, VEC)                                                                                       \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                      \
-        NAME(const T* __restrict__ x, const T* __restrict__ w, const int* __restrict__ classes,                         \
+        NAME(const T* __restrict__ x, const T* __restrict__ w, const float* __restrict__ rows,                          \
+             const int* __restrict__ classes,                                                                           \
              const float* __restrict__ logits, int* __restrict__ index, float* __restrict__ raw,                        \
              float2* __restrict__ range, const unsigned char* __restrict__ crop, const unsigned char* __restrict__ table, \
              unsigned char* __restrict__ overlay, const CamUpsampleParams params) {                                     \
         const OverlayOut out{overlay, crop, table, 0.f, nullptr, nullptr};                                              \
-        cam_upsample<T, VEC>(x, w, classes, logits, index, raw, range, out, params);                                    \
+        cam_upsample<T, VEC>(x, w, rows, classes, logits, index, raw, range, out, params);                                    \
     }
 
 // ELEMENT comes from the table of variants: one unit per type of x.

@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 
 use camshaft::Device;
-use camshaft::cam::{Enlarge, Levels, Method, Normalisation};
+use camshaft::cam::{Enlarge, Levels, Method, Normalisation, Score};
 use camshaft::engine::{Engine, Passes, Request};
 use camshaft::input::{Input, Picture, Recipe};
 use camshaft::render::{Colormap, Scene, Style};
@@ -50,12 +50,13 @@ fn the_engine_finds_the_same_on_either_device() {
     }
 }
 
-/// Methods that the device has no kernel for are computed on the processor, from features of the device.
+/// All but FEM: a position that just reaches its bound may count in one precision only.
 #[test]
 fn every_method_is_there_on_either_device() {
     software::device(&[]);
-    let methods = [Method::Cam, Method::GradCamPlusPlus, Method::LayerCam, Method::EigenCam];
-    let requests = [Request::top(2).methods(methods), Request::classes(["3 - 7"]).methods(methods[..3].iter().copied())];
+    let methods = || Method::ALL.iter().copied().filter(|&method| method != Method::Fem);
+    let telling = methods().filter(|&method| method.looks_at_classes() && method != Method::FinerCam);
+    let requests = [Request::top(2).methods(methods()), Request::classes(["3 - 7"]).score(Score::Probability).methods(telling)];
     let (cuda, cpu) = (engine(Device::Cuda(0)), engine(Device::Cpu));
     let pictures = [picture("meadow.jpg"), picture("pavement.jpg")];
     for request in requests {
@@ -73,6 +74,51 @@ fn every_method_is_there_on_either_device() {
             }
         }
     }
+}
+
+/// Each drawn by its own method's normalisation, as the processor draws the same map.
+#[test]
+fn every_method_is_drawn_on_the_device() {
+    let device = software::device(&[]);
+    let engine = engine(Device::Cuda(0));
+    let methods = [Method::Cam, Method::GradCam, Method::EigenGradCam, Method::Fem];
+    let style = Style { colormap: Colormap::Viridis, ..Style::default() };
+    let request = Request::top(2).methods(methods).overlay(style).own_normalisation();
+    let steps = engine.plan_request([2, 96, 96], &request).unwrap().steps;
+    let kernels: Vec<&str> = steps[steps.len() - 3..].iter().map(|step| step.kernel.as_str()).collect();
+    assert_eq!(kernels, ["cam_rows_f16", "cam_eigen_f16", "cam_upsample_f16_f32"]);
+    if let Some(device) = &device {
+        device.take_report();
+    }
+    let pictures = [picture("meadow.jpg"), picture("pavement.jpg")];
+    for explanation in engine.explain(&pictures, &request).unwrap() {
+        assert_eq!(explanation.maps.len(), 8);
+        let scene = Scene::of_crop(explanation.input.crop(), explanation.input.transform()).unwrap();
+        for map in &explanation.maps {
+            let style = Style { normalisation: map.method.normalisation(), ..style };
+            assert!(map.overlay == Some(scene.overlay(&map.map, &style).unwrap()), "{}", map.method);
+        }
+    }
+    if let Some(device) = device {
+        let report = device.take_report();
+        let named = |name: &str| {
+            report["launches"].as_array().unwrap().iter().filter(|l| l["kernel"].as_str().unwrap().contains(name)).count()
+        };
+        assert_eq!(["cam_rows", "cam_eigen", "cam_overlay", "cam_upsample"].map(named), [1, 1, 1, 0], "the device drew them");
+    }
+}
+
+/// Eigenvectors of more positions than a block has room for are the processor's, and the plan says so.
+#[test]
+fn maps_that_are_too_large_are_the_processors() {
+    software::device(&[]);
+    let (cuda, cpu) = (engine(Device::Cuda(0)), engine(Device::Cpu));
+    let request = Request::top(1).methods([Method::EigenCam, Method::GradCam]).enlarged(Normalisation::MinMax, Levels::U8);
+    let last = |size| cuda.plan_request([1, size, size], &request).unwrap().steps.pop().unwrap().kernel;
+    assert_eq!(last(96), "cam_upsample_f16_f32");
+    let kernel = last(512);
+    assert!(kernel.starts_with("the processor: cam_eigen") && kernel.contains("256 positions"), "{kernel}");
+    assert_eq!(cpu.plan_request([1, 96, 96], &request).unwrap(), cpu.plan([1, 96, 96], 1).unwrap());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Which maps are computed.
 
-use super::{Evidence, Library, Map, Method, Score, Target};
+use super::{Enlarge, Enlarged, Evidence, Library, Map, Method, Normalisation, Score, Target};
 
 /// The maps that are computed from a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,6 +23,9 @@ pub struct Asked {
     pub methods: Vec<Method>,
     /// Whose formulas; the papers' if nobody's.
     pub library: Option<Library>,
+    /// Whether maps are shown with their method's own normalisation ([`Method::normalisation`]), whatever the style or the
+    /// enlargement asks for.
+    pub own_normalisation: bool,
 }
 
 /// What is explained of each image.
@@ -61,6 +64,11 @@ impl Asked {
         self.methods == [Method::Cam] && self.library.is_none()
     }
 
+    /// How maps of `method` are normalised where the style or the enlargement asks for `normalisation`.
+    pub(crate) fn shown(&self, method: Method, normalisation: Normalisation) -> Normalisation {
+        if self.own_normalisation { method.normalisation() } else { normalisation }
+    }
+
     /// The classes, if every target is one class's logit.
     pub(crate) fn plain_classes(&self) -> Option<Vec<usize>> {
         let Targets::Given(targets) = &self.targets else { return None };
@@ -78,6 +86,18 @@ impl Selection<'_> {
             Self::Classes(classes) => classes.iter().copied().max(),
             Self::Asked(asked) => asked.targets.largest_class(),
         }
+    }
+
+    /// The maps of an image, enlarged.
+    pub(crate) fn enlarged(&self, enlarge: Enlarge, maps: &[(usize, Map)]) -> Vec<Enlarged> {
+        let of = |(at, (_, map)): (usize, &(usize, Map))| match self {
+            Self::Asked(asked) => {
+                let method = asked.methods[at % asked.methods.len()];
+                Enlarge { normalisation: asked.shown(method, enlarge.normalisation), ..enlarge }.apply(map)
+            }
+            Self::Top(_) | Self::Classes(_) => enlarge.apply(map),
+        };
+        maps.iter().enumerate().map(of).collect()
     }
 
     /// The selected maps of an image, each with the (first) class that it is about.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use camshaft::cam::{Levels, Normalisation};
+use camshaft::cam::{Levels, Method, Normalisation};
 use camshaft::output::Artifact;
 use camshaft::render::{Alpha, Colormap, View};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -148,6 +148,9 @@ pub struct InfoArgs {
     /// Show what runs each step of a pass
     #[arg(long)]
     pub plan: bool,
+    /// Methods of the maps in a plan, with commas between them. Default: cam
+    #[arg(short, long = "method", value_name = "METHOD", value_delimiter = ',', value_parser = choice(Method::ALL, Method::name))]
+    pub methods: Vec<Method>,
     /// Leave out the layers
     #[arg(long)]
     pub brief: bool,

@@ -52,10 +52,10 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
     let run = Run::new(&engine, &args.inputs, Some(&args.out), args.model.workers())?;
 
     // Where the device draws, the finished pictures come back with the maps; else the workers draw, side by side.
-    // It knows one method's look and no library's.
-    let alike = methods == [Method::Cam] && args.methods.compat.is_none();
-    let drawn = alike && save.contains(&Artifact::Overlay) && args.view == View::Crop && engine.draws_overlays();
-    let request = if drawn { request.overlay(look.style(Method::Cam)) } else { request };
+    // It knows no library's look.
+    let shows = save.contains(&Artifact::Overlay) || args.grid || args.methods.compares();
+    let drawn = shows && args.methods.compat.is_none() && args.view == View::Crop && engine.draws_overlays();
+    let request = if drawn { look.ask(request, methods[0]) } else { request };
     let named = |targets: Vec<Target>| AskedClasses::Classes(targets.iter().map(AskedClass::from).collect());
     let asked = Asked { classes: targets.map_or(AskedClasses::Top(args.top as usize), named), save: save.clone() };
     let mut head = Manifest::new(model(args, &engine), asked, recipe, args.view, look.style(methods[0]), engine.device());
@@ -193,7 +193,11 @@ impl Job<'_> {
                 None => class.label.clone(),
             };
             let lines = if several { vec![words, class.method.to_string()] } else { vec![words] };
-            Ok(Some(Tile { picture: self.look.drawing(scene, &explanation.input, class)?.overlay()?, lines }))
+            let picture = match &class.overlay {
+                Some(overlay) => overlay.clone(),
+                None => self.look.drawing(scene, &explanation.input, class)?.overlay()?,
+            };
+            Ok(Some(Tile { picture, lines }))
         };
         let tiles = explanation.maps.par_iter().map(tile).collect::<anyhow::Result<Vec<_>>>()?;
         let method = if several { String::new() } else { self.methods[0].to_string() };

@@ -1,7 +1,7 @@
 //! What is written of a map: the paper's way, or a library's.
 
 use camshaft::cam::{Library, Map, Method, Normalisation};
-use camshaft::engine::ClassMap;
+use camshaft::engine::{ClassMap, Request};
 use camshaft::input::Input;
 use camshaft::render::{Alpha, Colormap, LibraryStyle, RenderError, Scene, Style, View};
 use image::RgbImage;
@@ -39,6 +39,12 @@ impl Look {
             normalisation: self.normalise.unwrap_or(method.normalisation()),
         }
         .in_view(self.view)
+    }
+
+    /// `request` with overlays as [`Look::style`] draws them.
+    pub fn ask(&self, request: Request, method: Method) -> Request {
+        let request = request.overlay(self.style(method));
+        if self.normalise.is_none() { request.own_normalisation() } else { request }
     }
 
     /// The normalisation of `method`'s maps; none that has a name where a library's is used.

@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use camshaft::engine::Engine;
+use camshaft::engine::{Engine, Request};
 use camshaft::network::{Layer, LayerShape, Op, PlanReport};
 use serde_json::{Value, json};
 
 use super::args::InfoArgs;
 use super::{Usage, stdout, table};
 
-/// Maps of each image in a plan, as many as `camshaft cam` draws by default.
+/// Classes of each image in a plan, as many as `camshaft cam` draws by default.
 const PLANNED_MAPS: usize = 3;
 
 /// Prints what a weight file holds and what running it costs.
@@ -21,7 +21,8 @@ pub fn run(args: &InfoArgs) -> anyhow::Result<ExitCode> {
         .network()
         .shapes(args.images as usize, h, w)
         .map_err(|error| Usage(format!("--size or --images: {error}")))?;
-    let plan = engine.plan([args.images as usize, h, w], PLANNED_MAPS)?;
+    let request = Request::top(PLANNED_MAPS).methods(args.methods.iter().copied());
+    let plan = engine.plan_request([args.images as usize, h, w], &request)?;
     if args.json {
         stdout::json(&object(args, &engine, &shapes, &plan))?;
     } else {

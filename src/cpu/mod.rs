@@ -10,6 +10,7 @@ mod conv2d_winograd;
 mod epilogue;
 mod filter;
 mod isa;
+mod maps;
 mod microkernel;
 mod pool;
 pub mod reference;

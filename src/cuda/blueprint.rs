@@ -6,7 +6,10 @@ use super::arena::{Layout, Region};
 use super::operators::Operators;
 use super::real::{Convolutions, Real};
 use super::stem::{STEM_CONV, STEM_POOL};
-use super::{CamShape, Conv2dProblem, CudaError, Linear, LinearShape, Norm, Show, Stem, StemShape, TopkShape, WorkspaceSize};
+use super::{
+    AskedShape, CamShape, Conv2dProblem, CudaError, Linear, LinearShape, Norm, RowsShape, Show, Stem, StemShape, TopkShape,
+    Unsupported, WorkspaceSize,
+};
 use crate::cam::{Enlarge, Levels, Selection};
 use crate::network::{Conv2dShape, Layer, LayerShape, Network, Op, PlannedStep, Slots, Value};
 
@@ -32,8 +35,8 @@ pub(super) enum Maps {
     Top(usize),
     /// Those of as many given classes.
     Classes(usize),
-    /// None here: the host computes them from the features.
-    Host,
+    /// Those of any targets and methods.
+    Asked(AskedShape),
 }
 
 impl Maps {
@@ -42,7 +45,7 @@ impl Maps {
         match selection {
             Selection::Top(k) => Self::Top(k.min(classes)),
             Selection::Classes(given) => Self::Classes(given.len()),
-            Selection::Asked(_) => Self::Host,
+            Selection::Asked(asked) => Self::Asked(AskedShape::of(asked, classes)),
         }
     }
 
@@ -50,7 +53,7 @@ impl Maps {
     pub(super) fn count(self) -> usize {
         match self {
             Self::Top(count) | Self::Classes(count) => count,
-            Self::Host => 0,
+            Self::Asked(asked) => asked.maps(),
         }
     }
 }
@@ -66,7 +69,11 @@ pub(super) enum Step {
     Norm(usize),
     /// The best classes, where the host sums their maps.
     Rank,
-    /// The best classes, where the device chooses, and the class activation maps.
+    /// The weights of the channels for every target and method, and the classes, where the device chooses.
+    Rows,
+    /// Of methods that take an eigenvector.
+    Eigen,
+    /// The best classes, where the device chooses and no step before has, and the maps.
     Cam,
 }
 
@@ -90,16 +97,22 @@ pub(super) struct Blueprint {
     pub image_channels: usize,
     /// Outputs, by layer; of those inside a joined step empty.
     pub layers: Vec<Region>,
-    /// `[maps]`, where they are given.
-    pub classes: Region,
-    /// The maps' shape; `None` if there are none, or the device has no room for them in shared memory, so that the host sums.
+    /// What is asked, where it is data: the classes, `[maps]`, or what [`super::encode_asked`] makes.
+    pub asked: Region,
+    /// The maps' shape; `None` if there are none, or a kernel cannot compute them, so that the host does.
     pub cam: Option<CamShape>,
+    /// Why the host computes the maps, if it does.
+    pub by_host: Option<Unsupported>,
+    /// The rows' shape, where there are rows.
+    pub rows_shape: Option<RowsShape>,
+    /// `[N, maps, C + 4]`: weights, where they are not a class's.
+    pub rows: Region,
     /// Whether the linear layer takes the mean over the feature map.
     pub pools: bool,
     /// For convolutions in several parts, one after the other. The counters are zero between launches.
     pub partials: Region,
     pub counters: Region,
-    /// `[N, maps]`, where the device chooses; the probabilities only where it computes no maps.
+    /// `[N, maps]` (of several methods `[N, targets]`), where the device chooses; the probabilities only where it computes no maps.
     pub index: Region,
     pub probability: Region,
     /// `[N, maps, h, w]`, what is shown of them (enlarged, or a picture of 3 bytes a pixel), and `[N, maps, 2]`.
@@ -183,7 +196,20 @@ impl Blueprint {
             Some(Show::Overlay(_)) => (h, w),
         };
         let cam = CamShape { n, h: map_h, w: map_w, c: channels, classes, maps: count, out_h, out_w };
-        let cam = (count > 0 && operators.cam.can_run(&cam).is_ok()).then_some(cam);
+        let asked = if let Maps::Asked(asked) = key.maps { Some(asked) } else { None };
+        let rows_shape = asked.map(|asked| RowsShape { n, cells: map_h * map_w, c: channels, classes, asked });
+        let (cam, by_host) = match can_map(operators, &cam, rows_shape.as_ref()) {
+            _ if count == 0 => (None, None),
+            Ok(()) => (Some(cam), None),
+            Err(unsupported) => (None, Some(unsupported)),
+        };
+        let rows_shape = rows_shape.filter(|_| cam.is_some());
+        if let Some(rows) = &rows_shape {
+            plan.push(Step::Rows, "cam rows".to_owned(), format!("cam_rows_{}", T::NAME));
+            if rows.asked.eigens > 0 {
+                plan.push(Step::Eigen, "cam eigenvectors".to_owned(), format!("cam_eigen_{}", T::NAME));
+            }
+        }
         if let (Maps::Top(k @ 1..), None) = (key.maps, cam) {
             operators.top.can_run(&TopkShape { n, classes, k })?;
             plan.push(Step::Rank, "top-k".to_owned(), "softmax_topk_f32".to_owned());
@@ -205,10 +231,19 @@ impl Blueprint {
         // A batch norm that is a step of its own reads the residual after the convolution has written.
         let slots = Slots::plan_joined(network, &projections, norm == Norm::Folded);
         let (mut layers, last) = (slot_regions::<T>(network, &slots, &shapes, is_stored, &mut layout), shapes.len() - 1);
-        let given = if let Maps::Classes(count) = key.maps { count } else { 0 };
-        let ranked = if let Maps::Top(k) = key.maps { n * k } else { 0 };
+        let given = match key.maps {
+            Maps::Top(_) => 0,
+            Maps::Classes(count) => count * size_of::<i32>(),
+            Maps::Asked(asked) => asked.bytes(),
+        };
+        let ranked = match key.maps {
+            Maps::Top(k) => n * k,
+            Maps::Asked(AskedShape { terms: None, targets, .. }) if cam.is_some() => n * targets,
+            Maps::Classes(_) | Maps::Asked(_) => 0,
+        };
         let cells = cam.map_or(0, |cam| cam.cells());
-        let class_region = layout.place::<i32>(given);
+        let asked = layout.place_bytes(given);
+        let rows = layout.place::<f32>(rows_shape.map_or(0, |rows| rows.words()));
         let probability = layout.place::<f32>(if cam.is_none() { ranked } else { 0 });
         let pixels = cam.map_or(0, |cam| cam.pixels());
         let (partials, counters) = (layout.place::<f32>(workspace.partials), layout.place::<u32>(workspace.counters));
@@ -237,8 +272,11 @@ impl Blueprint {
             image,
             image_channels,
             layers,
-            classes: class_region,
+            asked,
             cam,
+            by_host,
+            rows_shape,
+            rows,
             pools: pooled.is_some(),
             partials,
             counters,
@@ -262,6 +300,14 @@ impl Steps {
         self.steps.push(step);
         self.names.push(PlannedStep { layer, kernel });
     }
+}
+
+/// Whether the device can compute maps of this shape, whose weights are rows if there are `rows`.
+fn can_map<T: Real>(operators: &Operators<T>, cam: &CamShape, rows: Option<&RowsShape>) -> Result<(), Unsupported> {
+    operators.cam.can_run(cam)?;
+    let Some(rows) = rows else { return Ok(()) };
+    operators.cam_rows.can_run(rows)?;
+    if rows.asked.eigens > 0 { operators.cam_eigen.can_run(rows) } else { Ok(()) }
 }
 
 /// The first two layers as one problem, if their kernel can run them and nobody asks for what is between them.

@@ -4,6 +4,7 @@ use cudarc::driver::sys::CUdevice_attribute_enum;
 use cudarc::driver::{CudaFunction, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
 use half::f16;
 
+use super::asked::{ROW_END, normalisation_number};
 use super::variants::CAM_UPSAMPLE_WARPS;
 use super::{CudaError, Element, Modules, Span, SpanMut, Unsupported, limits};
 use crate::cam::Normalisation;
@@ -101,6 +102,8 @@ pub enum CamClasses<'a> {
         /// `[N, maps]`: where it writes which they are.
         index: SpanMut<'a, i32>,
     },
+    /// Weights that [`super::CamRows`] made, `[N, maps, C + 4]`, 16-byte aligned; each row says how its map is normalised.
+    Rows(Span<'a, f32>),
 }
 
 /// What becomes of the enlarged maps, `[N, maps, out_h, out_w]`; every span is 16-byte aligned.
@@ -208,14 +211,14 @@ impl<T: Element> CamUpsample<T> {
         let shape = &args.shape;
         self.can_run(shape)?;
         let CamShape { n, h, w, c, classes, maps, out_h, out_w } = *shape;
-        let (given, class_stride, logits, index) = match &args.classes {
+        let (rows, given, class_stride, logits, index) = match &args.classes {
             CamClasses::Given { classes: given, stride } => {
                 if (1..maps).contains(stride) {
                     let reason = format!("{maps} maps of each image, but {stride} classes");
                     return Err(Unsupported { kernel: KERNEL, reason }.into());
                 }
                 given.check(KERNEL, "classes", if *stride == 0 { maps } else { n * stride }, 4)?;
-                (given.address, *stride, 0, 0)
+                (0, given.address, *stride, 0, 0)
             }
             CamClasses::Likeliest { logits, index } => {
                 if maps > classes {
@@ -224,7 +227,11 @@ impl<T: Element> CamUpsample<T> {
                 }
                 logits.check(KERNEL, "logits", n * classes, 4)?;
                 index.check(KERNEL, "index", n * maps, 4)?;
-                (0, 0, logits.address, index.address)
+                (0, 0, 0, logits.address, index.address)
+            }
+            CamClasses::Rows(rows) => {
+                rows.check(KERNEL, "rows", n * maps * (c + ROW_END), 16)?;
+                (rows.address, 0, 0, 0, 0)
             }
         };
         args.features.check(KERNEL, "features", n * h * w * c, 16)?;
@@ -239,11 +246,7 @@ impl<T: Element> CamUpsample<T> {
             out_w: out_w as i32,
             classes: classes as i32,
             class_stride: class_stride as i32,
-            normalisation: match args.normalisation {
-                Normalisation::None => 0,
-                Normalisation::MinMax => 1,
-                Normalisation::ReluMinMax => 2,
-            },
+            normalisation: normalisation_number(args.normalisation),
             alpha: 0.0,
         };
         let (function, crop, shown) = match &args.output {
@@ -268,8 +271,8 @@ impl<T: Element> CamUpsample<T> {
             }
         };
         let mut call = stream.launch_builder(function);
-        call.arg(&args.features.address).arg(&args.weights.address).arg(&given);
-        call.arg(&logits).arg(&index);
+        call.arg(&args.features.address).arg(&args.weights.address);
+        call.arg(&rows).arg(&given).arg(&logits).arg(&index);
         call.arg(&args.raw.address).arg(&args.range.address);
         if let Some((crop, colormap)) = &crop {
             call.arg(crop).arg(colormap);

@@ -187,15 +187,16 @@ impl Cuda {
     /// # Errors
     /// [`CudaError::Network`] or [`CudaError::Unsupported`] if the images fit no single pass.
     pub fn plan(&self, [n, h, w]: [usize; 3], maps: usize) -> Result<PlanReport, CudaError> {
-        self.lock().pipeline.plan([n, h, w], maps, false)
+        self.lock().pipeline.plan([n, h, w], Selection::Top(maps), false)
     }
 
-    /// As [`Cuda::plan`], for images that come as pictures.
+    /// As [`Cuda::plan`], for images that come as pictures and any maps. Where a kernel cannot compute them, the last step says why
+    /// the processor does.
     ///
     /// # Errors
     /// As [`Cuda::plan`].
-    pub fn plan_pictures(&self, [n, h, w]: [usize; 3], maps: usize) -> Result<PlanReport, CudaError> {
-        self.lock().pipeline.plan([n, h, w], maps, true)
+    pub fn plan_pictures(&self, [n, h, w]: [usize; 3], selection: Selection<'_>) -> Result<PlanReport, CudaError> {
+        self.lock().pipeline.plan([n, h, w], selection, true)
     }
 
     /// What the driver says of the device.

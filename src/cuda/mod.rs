@@ -5,8 +5,11 @@
 //! memory, runs it once step by step so that a fault names its kernel, then records it as one graph and replays that.
 
 mod arena;
+mod asked;
 mod batch_norm;
 mod blueprint;
+mod cam_eigen;
+mod cam_rows;
 mod cam_upsample;
 mod colormaps;
 mod conv2d;
@@ -41,7 +44,10 @@ mod stem_filter;
 mod tile_choice;
 pub mod variants;
 
+pub use asked::{AskedShape, encode as encode_asked};
 pub use batch_norm::{BatchNorm, BatchNormArgs};
+pub use cam_eigen::{CamEigen, CamEigenArgs};
+pub use cam_rows::{CamRows, CamRowsArgs, RowsShape};
 pub use cam_upsample::{CamClasses, CamOutput, CamShape, CamUpsample, CamUpsampleArgs};
 pub use conv2d::{Conv2dArgs, Epilogue, Projection, Workspace, WorkspaceSize};
 pub use conv2d_direct::Conv2dDirect;

@@ -1,7 +1,10 @@
 //! Every kernel that a network of one precision needs, loaded once.
 
 use super::real::{Convolutions, Real};
-use super::{BatchNorm, CamUpsample, CudaError, GlobalAvgPool, Linear, MaxPool2d, Modules, Preprocess, SoftmaxTopk, Stem};
+use super::{
+    BatchNorm, CamEigen, CamRows, CamUpsample, CudaError, GlobalAvgPool, Linear, MaxPool2d, Modules, Preprocess, SoftmaxTopk,
+    Stem,
+};
 use crate::tensor::Precision;
 
 pub(super) struct Operators<T: Real> {
@@ -17,6 +20,8 @@ pub(super) struct Operators<T: Real> {
     pub avg_pool: GlobalAvgPool<T>,
     pub linear: Linear<T>,
     pub top: SoftmaxTopk,
+    pub cam_rows: CamRows<T>,
+    pub cam_eigen: CamEigen<T>,
     pub cam: CamUpsample<T>,
 }
 
@@ -36,6 +41,8 @@ impl<T: Real> Operators<T> {
             avg_pool: GlobalAvgPool::new(modules)?,
             linear: Linear::new(modules)?,
             top: SoftmaxTopk::new(modules)?,
+            cam_rows: CamRows::new(modules)?,
+            cam_eigen: CamEigen::new(modules)?,
             cam: CamUpsample::new(modules)?,
         })
     }

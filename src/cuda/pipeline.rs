@@ -15,8 +15,8 @@ use super::parameters::Parameters;
 use super::plan::{Body, Plan};
 use super::real::Real;
 use super::source::Source;
-use super::{CudaError, Modules, Norm, Show};
-use crate::cam::{Enlarge, Enlarged, Evidence, Found, Head, Levels, Map, Selection};
+use super::{AskedShape, CudaError, Modules, Norm, Show, encode_asked};
+use crate::cam::{Asked, Enlarge, Enlarged, Evidence, Found, Head, Levels, Map, Selection, Targets};
 use crate::network::{Layer, Model, Network, PlanReport, PlannedStep};
 use crate::tensor::{Nhwc, Precision};
 
@@ -76,7 +76,7 @@ pub(super) trait Run: Send {
     fn measure(&mut self, wanted: DevicePasses<'_>) -> Result<DeviceTimes, CudaError>;
 
     /// How a pass over images of a shape runs that come as tensors, or as `pictures`.
-    fn plan(&self, image: [usize; 3], maps: usize, pictures: bool) -> Result<PlanReport, CudaError>;
+    fn plan(&self, image: [usize; 3], selection: Selection<'_>, pictures: bool) -> Result<PlanReport, CudaError>;
 }
 
 impl<T: Real> Pipeline<T> {
@@ -158,7 +158,8 @@ impl<T: Real> Pipeline<T> {
     ) -> Result<(), CudaError> {
         let mut plan = self.take(lane, key)?;
         let mut staging = std::mem::take(&mut self.lanes[lane].staging);
-        let started = plan.start(&self.body(), images, &given(selection), self.serial, &mut staging);
+        let asked = encode(selection, self.head.classes(), key.show);
+        let started = plan.start(&self.body(), images, &asked, self.serial, &mut staging);
         self.lanes[lane].staging = staging;
         started?;
         self.lanes[lane].flight = Some(Flight { plan, chosen: selection.into(), slot: slot.clone() });
@@ -243,8 +244,7 @@ impl<T: Real> Pipeline<T> {
             return Err(CudaError::ActivationOverflow { image: found.images() + image });
         }
         let (ranked, given): (&[i32], _) = (plan.result(blueprint.index)?, given(selection));
-        let by_host = blueprint.cam.is_none() && (maps > 0 || blueprint.key.maps == Maps::Host);
-        let features = if by_host {
+        let features = if blueprint.by_host.is_some() {
             let shape = blueprint.shapes[self.network.features()].output;
             Some(Nhwc::new(shape, plan.features::<T>(&self.network)?))
         } else {
@@ -254,7 +254,8 @@ impl<T: Real> Pipeline<T> {
         for image in 0..n {
             let of_image = match blueprint.key.maps {
                 Maps::Top(k) => &ranked[image * k..][..k],
-                Maps::Classes(_) | Maps::Host => &given,
+                Maps::Asked(AskedShape { terms: None, targets, .. }) => &ranked[image * targets..][..targets],
+                Maps::Classes(_) | Maps::Asked(_) => &given,
             };
             let logits = &logits[image * classes..][..classes];
             let maps: Vec<(usize, Map)> = match (&features, blueprint.cam) {
@@ -262,7 +263,10 @@ impl<T: Real> Pipeline<T> {
                 (None, Some(cam)) => {
                     let cells = cam.h * cam.w;
                     let map = |at: usize| Map::new(cam.h, cam.w, raw[(image * maps + at) * cells..][..cells].to_vec());
-                    of_image.iter().enumerate().map(|(at, &class)| (class as usize, map(at))).collect()
+                    {
+                        let methods = maps / of_image.len().max(1);
+                        (0..maps).map(|at| (of_image[at / methods] as usize, map(at))).collect()
+                    }
                 }
                 (None, None) => Vec::new(),
             };
@@ -270,7 +274,7 @@ impl<T: Real> Pipeline<T> {
             let (mut enlarged, mut overlays) = (Vec::new(), Vec::new());
             match (blueprint.key.show, blueprint.cam) {
                 (Some(Show::Enlarged(enlarge)), Some(_)) => enlarged = shown(plan, enlarge, range)?,
-                (Some(Show::Enlarged(enlarge)), None) => enlarged = maps.iter().map(|(_, map)| enlarge.apply(map)).collect(),
+                (Some(Show::Enlarged(enlarge)), None) => enlarged = selection.enlarged(enlarge, &maps),
                 (Some(Show::Overlay(_)), Some(cam)) => overlays = drawn(plan, (cam.out_h, cam.out_w), range)?,
                 (Some(Show::Overlay(_)) | None, _) => {}
             }
@@ -280,11 +284,23 @@ impl<T: Real> Pipeline<T> {
     }
 }
 
-/// Classes that the device is told, checked against the network's.
+/// Classes that maps are about, of targets the first ones, checked against the network's; none where the device chooses.
 fn given(selection: Selection<'_>) -> Vec<i32> {
     match selection {
-        Selection::Top(_) | Selection::Asked(_) => Vec::new(),
+        Selection::Top(_) | Selection::Asked(Asked { targets: Targets::Top(..), .. }) => Vec::new(),
         Selection::Classes(classes) => classes.iter().map(|&class| class as i32).collect(),
+        Selection::Asked(Asked { targets: Targets::Given(targets), .. }) => {
+            targets.iter().map(|target| target.terms()[0].class as i32).collect()
+        }
+    }
+}
+
+/// What the device is told beside the images.
+fn encode(selection: Selection<'_>, classes: usize, show: Option<Show>) -> Vec<u8> {
+    match selection {
+        Selection::Top(_) => Vec::new(),
+        Selection::Classes(_) => bytemuck::cast_slice(&given(selection)).to_vec(),
+        Selection::Asked(asked) => encode_asked(asked, classes, show),
     }
 }
 
@@ -347,11 +363,14 @@ impl<T: Real> Run for Pipeline<T> {
         self.time(wanted)
     }
 
-    fn plan(&self, image: [usize; 3], maps: usize, pictures: bool) -> Result<PlanReport, CudaError> {
-        let maps = Maps::of(Selection::Top(maps), self.network.architecture().classes());
+    fn plan(&self, image: [usize; 3], selection: Selection<'_>, pictures: bool) -> Result<PlanReport, CudaError> {
+        let maps = Maps::of(selection, self.network.architecture().classes());
         let blueprint = self.blueprint(Key { image, pixels: pictures, maps, show: None, joined: true })?;
         let (parameters, activations) = (self.parameters.bytes() as u64, blueprint.layout.bytes() as u64);
         let mut steps = blueprint.names;
+        if let Some(unsupported) = blueprint.by_host {
+            steps.push(PlannedStep { layer: "cam".to_owned(), kernel: format!("the processor: {unsupported}") });
+        }
         if pictures {
             let kernel = self.operators.preprocess(blueprint.image_channels).name();
             steps.insert(0, PlannedStep { layer: "preprocess".to_owned(), kernel });

@@ -14,9 +14,9 @@ use super::real::{Convolutions, Real};
 use super::source::Source;
 use super::staging::{Staged, Staging};
 use super::{
-    BatchNormArgs, CamClasses, CamOutput, CamUpsampleArgs, Conv2dArgs, Conv2dProblem, CudaError, Epilogue, GlobalAvgPoolArgs,
-    LinearArgs, LinearInput, LinearShape, MaxPool2dArgs, PreprocessArgs, Projection, Show, SoftmaxTopkArgs, Span, StemArgs,
-    StemImage, TopkShape, Workspace,
+    BatchNormArgs, CamClasses, CamEigenArgs, CamOutput, CamRowsArgs, CamUpsampleArgs, Conv2dArgs, Conv2dProblem, CudaError,
+    Epilogue, GlobalAvgPoolArgs, LinearArgs, LinearInput, LinearShape, MaxPool2dArgs, PreprocessArgs, Projection, Show,
+    SoftmaxTopkArgs, Span, StemArgs, StemImage, TopkShape, Workspace,
 };
 use crate::cam::{Enlarge, Levels, Normalisation};
 use crate::network::{Conv2dShape, Layer, Network, Op, Value};
@@ -36,7 +36,7 @@ pub(super) struct Plan {
     pub blueprint: Blueprint,
     arena: Arena,
     image: PinnedHostSlice<u8>,
-    classes: PinnedHostSlice<u8>,
+    asked: PinnedHostSlice<u8>,
     results: PinnedHostSlice<u8>,
     stream: Arc<CudaStream>,
     /// Whether every step has run by itself without a fault.
@@ -68,20 +68,20 @@ impl Plan {
         arena.fill(blueprint.results, 0xff)?;
         arena.fill(blueprint.counters, 0)?;
         let context = stream.context();
-        // SAFETY: the image's and classes' buffers are written before they are copied from, the results' copied to before they
+        // SAFETY: the buffers of the image and of what is asked are written before they are copied from, the results' copied to before they
         // are read; all are plain numbers, valid for any bits.
         #[allow(unsafe_code)]
-        let (image, classes, results) = unsafe {
+        let (image, asked, results) = unsafe {
             (
                 context.alloc_pinned_with_flags(if blueprint.key.pixels { 1 } else { blueprint.image.bytes() }, 0)?,
-                context.alloc_pinned_with_flags(blueprint.classes.bytes().max(1), 0)?,
+                context.alloc_pinned_with_flags(blueprint.asked.bytes().max(1), 0)?,
                 context.alloc_pinned_with_flags(blueprint.results.bytes(), 0)?,
             )
         };
-        Ok(Self { graph: None, blueprint, arena, image, classes, results, stream: stream.clone(), proven: false })
+        Ok(Self { graph: None, blueprint, arena, image, asked, results, stream: stream.clone(), proven: false })
     }
 
-    /// Enqueues the images' way to the device, all steps and the copy of the results; [`Plan::wait`] says when they are there.
+    /// Enqueues the way of the images and of what is `asked` to the device, all steps and the copy of the results; [`Plan::wait`] says when they are there.
     /// `serial`: every step is waited for, so that a fault names its kernel, as the first run does; later ones replay the
     /// recorded graph. Pictures go through `staging`, which nobody else uses meanwhile.
     ///
@@ -91,12 +91,12 @@ impl Plan {
         &mut self,
         body: &Body<'_, T>,
         images: Source<'_>,
-        classes: &[i32],
+        asked: &[u8],
         serial: bool,
         staging: &mut Staging,
     ) -> Result<(), CudaError> {
         let serial = serial || !self.proven;
-        self.upload(body, images, classes, serial, staging)?;
+        self.upload(body, images, asked, serial, staging)?;
         if serial {
             for index in 0..self.blueprint.steps.len() {
                 self.run_step(body, index)?;
@@ -200,12 +200,12 @@ impl Plan {
         Ok(T::to_f32s(&self.arena.read::<T>(self.blueprint.layers[network.features()])?))
     }
 
-    /// Enqueues what brings images and classes to where the steps expect them. `serial`: kernels are waited for.
+    /// Enqueues what brings images and what is asked to where the steps expect them. `serial`: kernels are waited for.
     fn upload<T: Real>(
         &mut self,
         body: &Body<'_, T>,
         images: Source<'_>,
-        classes: &[i32],
+        asked: &[u8],
         serial: bool,
         staging: &mut Staging,
     ) -> Result<(), CudaError> {
@@ -227,9 +227,9 @@ impl Plan {
                 }
             }
         }
-        if !classes.is_empty() {
-            bytemuck::cast_slice_mut::<u8, i32>(self.classes.as_mut_slice()?).copy_from_slice(classes);
-            self.stream.memcpy_htod(&self.classes, &mut self.arena.bytes_mut(self.blueprint.classes))?;
+        if !asked.is_empty() {
+            self.asked.as_mut_slice()?.copy_from_slice(asked);
+            self.stream.memcpy_htod(&self.asked, &mut self.arena.bytes_mut(self.blueprint.asked))?;
         }
         Ok(())
     }
@@ -332,6 +332,33 @@ impl Plan {
                 };
                 body.operators.top.launch(&self.stream, args)
             }
+            Step::Rows => {
+                let Some(shape) = self.blueprint.rows_shape else { return Ok(()) };
+                let (layers, features) = (&self.blueprint.layers, body.network.features());
+                let (weights, bias) = body.parameters.classifier();
+                let args = CamRowsArgs {
+                    shape,
+                    features: self.output(features),
+                    weights,
+                    bias,
+                    means: self.output(layers.len() - 2),
+                    logits: self.output(layers.len() - 1),
+                    asked: self.arena.span(self.blueprint.asked),
+                    index: self.arena.span_mut(self.blueprint.index),
+                    rows: self.arena.span_mut(self.blueprint.rows),
+                };
+                body.operators.cam_rows.launch(&self.stream, args)
+            }
+            Step::Eigen => {
+                let Some(shape) = self.blueprint.rows_shape else { return Ok(()) };
+                let args = CamEigenArgs {
+                    shape,
+                    features: self.output(body.network.features()),
+                    asked: self.arena.span(self.blueprint.asked),
+                    rows: self.arena.span_mut(self.blueprint.rows),
+                };
+                body.operators.cam_eigen.launch(&self.stream, args)
+            }
             Step::Cam => {
                 let Some(shape) = self.blueprint.cam else { return Ok(()) };
                 let classes = match self.blueprint.key.maps {
@@ -339,9 +366,8 @@ impl Plan {
                         logits: self.output(self.blueprint.layers.len() - 1),
                         index: self.arena.span_mut(self.blueprint.index),
                     },
-                    Maps::Classes(_) | Maps::Host => {
-                        CamClasses::Given { classes: self.arena.span(self.blueprint.classes), stride: 0 }
-                    }
+                    Maps::Classes(_) => CamClasses::Given { classes: self.arena.span(self.blueprint.asked), stride: 0 },
+                    Maps::Asked(_) => CamClasses::Rows(self.arena.span(self.blueprint.rows)),
                 };
                 let (normalisation, output) = match self.blueprint.key.show {
                     None => (Normalisation::None, CamOutput::F32(self.arena.span_mut(self.blueprint.shown))),

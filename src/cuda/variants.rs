@@ -33,6 +33,8 @@ pub const PREPROCESS_TILE: (u32, u32) = (32, 8);
 pub const STEM_TILE_COLUMNS: u32 = 30;
 /// Warps of a block of `cam_upsample`.
 pub const CAM_UPSAMPLE_WARPS: u32 = 8;
+/// Warps of a block of `cam_rows` and `cam_eigen`.
+pub const CAM_WARPS: u32 = 8;
 
 /// Kernels without variants, with their numbers.
 const PLAIN: &[(&str, &[(&str, u32)])] = &[
@@ -278,12 +280,14 @@ pub fn units() -> Vec<Unit> {
         capabilities: ALL,
     }));
     let elements = [("f32", ALL), ("f16", ALL), ("bf16", AMPERE)];
-    units.extend(elements.into_iter().zip(0..).map(|((element, capabilities), number)| Unit {
-        name: format!("cam_upsample_{element}"),
-        stem: "cam_upsample",
-        defines: vec![("WARPS", CAM_UPSAMPLE_WARPS), ("ELEMENT", number)],
-        capabilities,
-    }));
+    for (stem, warps) in [("cam_upsample", CAM_UPSAMPLE_WARPS), ("cam_rows", CAM_WARPS), ("cam_eigen", CAM_WARPS)] {
+        units.extend(elements.into_iter().zip(0..).map(|((element, capabilities), number)| Unit {
+            name: format!("{stem}_{element}"),
+            stem,
+            defines: vec![("WARPS", warps), ("ELEMENT", number)],
+            capabilities,
+        }));
+    }
     units.extend(IMPLICIT_GEMM.iter().map(|unit| {
         let mut defines = unit.tile.defines();
         // Their numbers are those of kernels/conv2d_implicit_gemm.cuh.

@@ -5,8 +5,8 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::bench::GpuFacts;
-use crate::cam::{Enlarge, Evidence, Found, Head, Selection};
-use crate::cpu::{Cpu, Forward};
+use crate::cam::{Enlarge, Found, Head, Selection};
+use crate::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Cuda, Images};
 #[cfg(feature = "cuda")]
@@ -117,13 +117,13 @@ impl Backend {
         matches!(self, Self::Cpu { .. })
     }
 
-    /// How a pass over `[N, H, W]` images runs that computes `maps` maps of each. The processor's maps take next to nothing.
+    /// How a pass over `[N, H, W]` images runs that computes maps of each. The processor's maps take next to nothing.
     #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
-    pub(super) fn plan(&self, image: [usize; 3], maps: usize) -> Result<PlanReport, Error> {
+    pub(super) fn plan(&self, image: [usize; 3], selection: Selection<'_>) -> Result<PlanReport, Error> {
         match self {
             Self::Cpu { cpu, .. } => Ok(cpu.plan(image)?),
             #[cfg(feature = "cuda")]
-            Self::Cuda(cuda) => Ok(cuda.plan_pictures(image, maps).map_err(DeviceError::Cuda)?),
+            Self::Cuda(cuda) => Ok(cuda.plan_pictures(image, selection).map_err(DeviceError::Cuda)?),
         }
     }
 
@@ -176,11 +176,10 @@ fn pass(
     enlarge: Option<Enlarge>,
     found: &mut Found,
 ) -> Result<(), Error> {
-    let Forward { features, logits } = cpu.forward(images)?;
-    for image in 0..images.shape()[0] {
-        let logits = logits.image(image);
-        let maps = selection.maps(&Evidence::new(head, &features, image, logits));
-        let enlarged = enlarge.map_or_else(Vec::new, |enlarge| maps.iter().map(|(_, map)| enlarge.apply(map)).collect());
+    let pass = cpu.forward(images)?;
+    for (image, maps) in cpu.maps(head, &pass, selection).into_iter().enumerate() {
+        let logits = pass.logits.image(image);
+        let enlarged = enlarge.map_or_else(Vec::new, |enlarge| selection.enlarged(enlarge, &maps));
         found.push(logits, maps, enlarged, Vec::new());
     }
     Ok(())

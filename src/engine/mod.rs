@@ -115,7 +115,16 @@ impl Engine {
     /// # Errors
     /// If the images do not fit the network, or no kernel.
     pub fn plan(&self, images: [usize; 3], maps: usize) -> Result<PlanReport, Error> {
-        self.backend.plan(images, maps)
+        self.plan_request(images, &Request::top(maps))
+    }
+
+    /// As [`Engine::plan`], for what a request asks for. Maps that a CUDA device cannot compute, because of their size, are a
+    /// step of the processor that says why.
+    ///
+    /// # Errors
+    /// As [`Engine::plan`] and [`Engine::resolve`].
+    pub fn plan_request(&self, images: [usize; 3], request: &Request) -> Result<PlanReport, Error> {
+        self.backend.plan(images, self.pending(request)?.selection())
     }
 
     /// The targets that `request` names, if it names any; `None` where the predictions decide. Every method that it asks for can
@@ -211,16 +220,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Label`] for an unknown class. Whatever else goes wrong is told when the work is collected.
     pub fn submit(&self, inputs: &[&Input], request: &Request) -> Result<Pending<'_>, Error> {
-        let asked = Asked {
-            targets: match (self.resolve(request)?, request.selection()) {
-                (Some(targets), _) => Targets::Given(targets),
-                (None, Classes::Top(k)) => Targets::Top(*k, request.asked_score()),
-                (None, Classes::Named(_)) => Targets::Given(Vec::new()),
-            },
-            methods: request.asked_methods().to_vec(),
-            library: request.asked_library(),
-        };
-        let mut pending = Pending::new(self, request.clone(), asked);
+        let mut pending = self.pending(request)?;
         let alike = |a: &&Input, b: &&Input| (a.h(), a.w(), a.is_picture()) == (b.h(), b.w(), b.is_picture());
         for alike in inputs.chunk_by(alike) {
             for batch in alike.chunks(self.batch) {
@@ -230,6 +230,21 @@ impl Engine {
         Ok(pending)
     }
 
+    /// Work on `request`, without pictures yet.
+    fn pending(&self, request: &Request) -> Result<Pending<'_>, Error> {
+        let asked = Asked {
+            targets: match (self.resolve(request)?, request.selection()) {
+                (Some(targets), _) => Targets::Given(targets),
+                (None, Classes::Top(k)) => Targets::Top(*k, request.asked_score()),
+                (None, Classes::Named(_)) => Targets::Given(Vec::new()),
+            },
+            methods: request.asked_methods().to_vec(),
+            library: request.asked_library(),
+            own_normalisation: request.normalises_by_method(),
+        };
+        Ok(Pending::new(self, request.clone(), asked))
+    }
+
     /// Names what was found in one picture, and draws what the backend has not drawn.
     fn explanation(&self, input: &Input, request: &Request, asked: &Asked, found: FoundImage) -> Result<Explanation, Error> {
         score::finite(&found.logits)?;
@@ -237,10 +252,10 @@ impl Engine {
         let targets = asked.targets.of(&found.logits);
         let each = targets.iter().flat_map(|target| asked.methods.iter().map(move |&method| (target, method)));
         let (mut enlarged, mut overlays) = (found.enlarged.into_iter(), found.overlays.into_iter());
-        let enlarge = request.enlarge(input.h(), input.w());
         let map = |((class, map), (target, method)): ((usize, Map), (&Target, Method))| {
+            let enlarge = request.enlarge(method, input.h(), input.w());
             let enlarged = enlarged.next().or_else(|| enlarge.map(|enlarge| enlarge.apply(&map)));
-            let overlay = match (request.style(), overlays.next()) {
+            let overlay = match (request.style(method), overlays.next()) {
                 (None, _) => None,
                 (Some(_), Some(drawn)) => {
                     map.stats().map_err(RenderError::from)?; // a map that is not finite has no picture

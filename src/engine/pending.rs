@@ -32,7 +32,9 @@ impl<'e> Pending<'e> {
     /// Adds inputs of one size and one kind, unless those before them could not be started.
     pub(super) fn start(&mut self, inputs: &[&Input]) {
         let (Some(first), None) = (inputs.first(), &self.error) else { return };
-        let show = Show { enlarge: self.request.enlarge(first.h(), first.w()), overlay: self.request.style() };
+        // By the first method; what others have of their own is in `asked`.
+        let method = self.asked.methods[0];
+        let show = Show { enlarge: self.request.enlarge(method, first.h(), first.w()), overlay: self.request.style(method) };
         match self.engine.backend.submit(inputs, self.selection(), show) {
             Ok(running) => {
                 let inputs = inputs.iter().map(|&input| input.clone()).collect();
@@ -42,7 +44,7 @@ impl<'e> Pending<'e> {
         }
     }
 
-    fn selection(&self) -> Selection<'_> {
+    pub(super) fn selection(&self) -> Selection<'_> {
         // Class activation maps by themselves have a shorter way.
         match (&self.asked.targets, &self.classes) {
             (Targets::Top(k, Score::Logit), _) if self.asked.is_plain() => Selection::Top(*k),

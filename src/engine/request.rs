@@ -21,6 +21,7 @@ pub struct Request {
     library: Option<Library>,
     enlarge: Option<(Normalisation, Levels)>,
     overlay: Option<Style>,
+    own_normalisation: bool,
 }
 
 impl Request {
@@ -39,7 +40,15 @@ impl Request {
     }
 
     fn of(classes: Classes) -> Self {
-        Self { classes, score: Score::default(), methods: vec![Method::default()], library: None, enlarge: None, overlay: None }
+        Self {
+            classes,
+            score: Score::default(),
+            methods: vec![Method::default()],
+            library: None,
+            enlarge: None,
+            overlay: None,
+            own_normalisation: false,
+        }
     }
 
     /// What of the classes is explained. Default: the logit.
@@ -83,14 +92,30 @@ impl Request {
         self
     }
 
-    /// How maps are drawn.
-    pub(crate) fn style(&self) -> Option<Style> {
-        self.overlay
+    /// Asks for enlarged maps and overlays with the normalisation of each map's own method ([`Method::normalisation`]) instead of
+    /// the one that [`Request::enlarged`] or the style names.
+    pub fn own_normalisation(mut self) -> Self {
+        self.own_normalisation = true;
+        self
     }
 
-    /// What becomes of maps for inputs of `h` x `w`.
-    pub(crate) fn enlarge(&self, h: usize, w: usize) -> Option<Enlarge> {
-        self.enlarge.map(|(normalisation, levels)| Enlarge { h, w, normalisation, levels })
+    /// How maps of `method` are drawn.
+    pub(crate) fn style(&self, method: Method) -> Option<Style> {
+        self.overlay.map(|style| Style { normalisation: self.shown(method, style.normalisation), ..style })
+    }
+
+    /// What becomes of maps of `method` for inputs of `h` x `w`.
+    pub(crate) fn enlarge(&self, method: Method, h: usize, w: usize) -> Option<Enlarge> {
+        self.enlarge.map(|(normalisation, levels)| Enlarge { h, w, normalisation: self.shown(method, normalisation), levels })
+    }
+
+    fn shown(&self, method: Method, normalisation: Normalisation) -> Normalisation {
+        if self.own_normalisation { method.normalisation() } else { normalisation }
+    }
+
+    /// Whether [`Request::own_normalisation`] was called.
+    pub(crate) fn normalises_by_method(&self) -> bool {
+        self.own_normalisation
     }
 
     /// What was asked for.

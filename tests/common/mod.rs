@@ -6,6 +6,8 @@ pub mod compare;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod goldens;
+#[cfg(feature = "cuda")]
+pub mod methods;
 pub mod pth;
 pub mod safetensors_file;
 pub mod seeded;

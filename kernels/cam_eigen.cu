@@ -1,0 +1,214 @@
+// First principal component of the features' channels as a row of weights (Eigen-CAM and Eigen-Grad-CAM).
+//   With m[i,c] = w[c] (x[i,c] - mean[c]), w = 1 or the gradient, and v the first right singular vector of m:
+//   row[c] = w[c] v[c]   offset = sum_c row[c] mean[c]: the weighted sum less the offset is the projection m v
+//   The sign is that of the projection's covariance with the weighted sum of the row that is found in the row's place (the
+//   target's derivative); where that is 0, the position of the largest magnitude is positive. A row of zeros where m is 0.
+//   x f32 or f16 NHWC, cells = H*W   methods [M] and rows f32 [N, T, M, C + ROW_END] as in cam_asked.cuh; only rows of EIGEN and
+//   EIGEN_GRADIENT are touched: in place of the derivative comes the row
+//   grid (T * their number, N, 1)   block (THREADS, 1, 1)   smem see Smem: 29 KiB for 7x7x512
+//   f32, but means are summed in f64, so that a channel that is constant is exactly 0.
+//   v from the Gram matrix m m^T (cells x cells), squared until it has rank 1: each squaring doubles the power to which the
+//   eigenvalues are raised, so that a gap of 1e-6 between the first two is found in 24. Every direction takes part from the start.
+//   Deterministic. Of equal eigenvalues the direction is any in their plane.
+//   byte floor of a block: features once (read four times, from L2 or L1), the row twice
+#include "cam_asked.cuh"
+
+struct CamEigenParams {
+    int cells, c;
+    int targets; // T
+    int methods; // M
+    int eigens;  // methods of the two forms
+};
+static_assert(sizeof(CamEigenParams) == 20, "the host's twin has 20 bytes");
+
+constexpr int THREADS = WARPS * 32;
+constexpr int DEPTH = 64; // channels of a part of the Gram matrix
+constexpr int ROWS = 4, COLUMNS = 3; // entries of a thread, as far apart as possible: neighbouring threads have neighbouring entries
+constexpr int MOST_SQUARINGS = 24;
+constexpr float RANK_ONE = 1.f - 1e-4f; // sum of the squared eigenvalues over the square of their sum; one more squaring is done then
+
+extern __shared__ float dynamic_smem[];
+
+struct Smem {
+    int pitch;        // of matrices: odd, and for 7x7 cells free of bank conflicts
+    float* matrix[2]; // [max(cells, DEPTH)][pitch]; the second one first holds channels [DEPTH][cells]
+    float* diagonal[2]; // [cells] of the matrices
+    float* means;       // [C]
+    float* weights;     // [C] of the largest magnitude 1; in the end the singular vector
+
+    __device__ explicit Smem(const CamEigenParams& params) {
+        pitch = params.cells | 1;
+        const int size = max(params.cells, DEPTH) * pitch;
+        matrix[0] = dynamic_smem, matrix[1] = matrix[0] + size;
+        diagonal[0] = matrix[1] + size, diagonal[1] = diagonal[0] + params.cells;
+        means = diagonal[1] + params.cells, weights = means + params.c;
+    }
+};
+
+// out[i,j] = scale * sum_k in[k,i] in[k,j], added to what is there if `ADDS`; the diagonal once more.
+template <bool ADDS>
+__device__ __forceinline__ void product(const float* in, int depth, float scale, float* out, float* diagonal, int cells, int pitch) {
+    const int rows = ceil_div(cells, ROWS), columns = ceil_div(cells, COLUMNS);
+    for (int tile = threadIdx.x; tile < rows * columns; tile += THREADS) {
+        int row[ROWS], column[COLUMNS];
+        #pragma unroll
+        for (int i = 0; i < ROWS; ++i) row[i] = min(tile / columns + i * rows, cells - 1);
+        #pragma unroll
+        for (int j = 0; j < COLUMNS; ++j) column[j] = min(tile % columns + j * columns, cells - 1);
+        float sums[ROWS][COLUMNS] = {};
+        #pragma unroll 2
+        for (int k = 0; k < depth; ++k) {
+            float a[ROWS], b[COLUMNS];
+            #pragma unroll
+            for (int i = 0; i < ROWS; ++i) a[i] = in[k * pitch + row[i]];
+            #pragma unroll
+            for (int j = 0; j < COLUMNS; ++j) b[j] = in[k * pitch + column[j]];
+            #pragma unroll
+            for (int i = 0; i < ROWS; ++i)
+                #pragma unroll
+                for (int j = 0; j < COLUMNS; ++j) sums[i][j] = fmaf(a[i], b[j], sums[i][j]);
+        }
+        #pragma unroll
+        for (int i = 0; i < ROWS; ++i)
+            #pragma unroll
+            for (int j = 0; j < COLUMNS; ++j) {
+                const int y = tile / columns + i * rows, x = tile % columns + j * columns;
+                if (y >= cells || x >= cells) continue;
+                float* const to = out + y * pitch + x;
+                const float sum = ADDS ? *to + scale * sums[i][j] : scale * sums[i][j];
+                *to = sum;
+                if (y == x) diagonal[y] = sum;
+            }
+    }
+}
+
+// Sum of the diagonal, the same in every thread.
+__device__ __forceinline__ float trace(const float* diagonal, int cells) {
+    float sum = 0.f;
+    for (int i = threadIdx.x % 32; i < cells; i += 32) sum += diagonal[i];
+    return warp_sum(sum);
+}
+
+// The first position of the largest entry, the same in every thread.
+__device__ __forceinline__ int largest(const float* diagonal, int cells) {
+    float best = -1.f;
+    int at = 0;
+    for (int i = threadIdx.x % 32; i < cells; i += 32)
+        if (diagonal[i] > best) best = diagonal[i], at = i;
+    #pragma unroll
+    for (int step = 16; step > 0; step /= 2) {
+        const float other = __shfl_xor_sync(0xffffffffu, best, step);
+        const int other_at = __shfl_xor_sync(0xffffffffu, at, step);
+        if (other > best || (other == best && other_at < at)) best = other, at = other_at;
+    }
+    return at;
+}
+
+// The principal component of the matrix whose Gram matrix is matrix[0]: its entries at every cell, up to a factor that is not
+// negative at the cell of the largest magnitude.
+__device__ __forceinline__ const float* component(const Smem& smem, int cells) {
+    int now = 0;
+    float sum = trace(smem.diagonal[0], cells);
+    for (int i = 0; i < MOST_SQUARINGS; ++i) {
+        product<false>(smem.matrix[now], cells, 1.f / (sum * sum), smem.matrix[1 - now], smem.diagonal[1 - now], cells, smem.pitch);
+        now = 1 - now;
+        __syncthreads(); // the square is there, and nobody reads what it was made of
+        sum = trace(smem.diagonal[now], cells);
+        if (sum > RANK_ONE) break;
+    }
+    return smem.matrix[now] + largest(smem.diagonal[now], cells) * smem.pitch;
+}
+
+template <typename T>
+__device__ __forceinline__ void cam_eigen(const T* __restrict__ x, const Method* __restrict__ methods, float* rows,
+                                          const CamEigenParams& params) {
+    __shared__ float parts[WARPS];
+    __shared__ double wide_parts[WARPS];
+    const Smem smem(params);
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int cells = params.cells, channels = params.c;
+    const size_t n = blockIdx.y;
+    x += n * cells * channels;
+    int m = 0;
+    for (int left = blockIdx.x % params.eigens; m < params.methods - 1; ++m)
+        if ((methods[m].form == EIGEN || methods[m].form == EIGEN_GRADIENT) && left-- == 0) break;
+    const bool is_weighted = methods[m].form == EIGEN_GRADIENT;
+    const size_t target = n * params.targets + blockIdx.x / params.eigens;
+    float* const row = rows + (target * params.methods + m) * (channels + ROW_END);
+    // Each thread has channels of its own wherever channels are summed over cells.
+    const auto centred = [&](int cell, int c) { return to_f32(x[(size_t)cell * channels + c]) - smem.means[c]; };
+
+    float most = 0.f; // the largest magnitude of a weight
+    for (int c = threadIdx.x; c < channels; c += THREADS) {
+        double sum = 0.;
+        #pragma unroll 8
+        for (int i = 0; i < cells; ++i) sum += to_f32(x[(size_t)i * channels + c]);
+        smem.means[c] = (float)(sum / cells);
+        smem.weights[c] = is_weighted ? row[c] : 1.f;
+        most = max_nan(most, fabsf(smem.weights[c]));
+    }
+    most = block_reduce<WARPS>(warp_max(most), parts, max_nan);
+    float scale = 0.f; // the largest magnitude of an entry, weights being at most 1
+    for (int c = threadIdx.x; c < channels; c += THREADS) {
+        smem.weights[c] = most == 0.f ? 0.f : smem.weights[c] / most;
+        #pragma unroll 8
+        for (int i = 0; i < cells; ++i) scale = max_nan(scale, fabsf(smem.weights[c] * centred(i, c)));
+    }
+    scale = block_reduce<WARPS>(warp_max(scale), parts, max_nan);
+    if (scale == 0.f || !(scale < infinity())) { // whole blocks leave
+        const float fill = scale == 0.f ? 0.f : nan_f32();
+        for (int c = threadIdx.x; c < channels; c += THREADS) row[c] = fill;
+        if (threadIdx.x == 0) row[channels] = fill;
+        return;
+    }
+    const auto entry = [&](int cell, int c) { return smem.weights[c] * centred(cell, c) / scale; };
+
+    for (int first = 0; first < channels; first += DEPTH) {
+        float* const staged = smem.matrix[1];
+        for (int k = lane; k < DEPTH; k += 32)
+            #pragma unroll 4
+            for (int i = warp; i < cells; i += WARPS) staged[k * smem.pitch + i] = first + k < channels ? entry(i, first + k) : 0.f;
+        __syncthreads(); // the part is there
+        if (first == 0) product<false>(staged, DEPTH, 1.f, smem.matrix[0], smem.diagonal[0], cells, smem.pitch);
+        else product<true>(staged, DEPTH, 1.f, smem.matrix[0], smem.diagonal[0], cells, smem.pitch);
+        __syncthreads(); // the part has been added
+    }
+    const float* const u = component(smem, cells);
+
+    float square = 0.f, covariance = 0.f;
+    for (int c = threadIdx.x; c < channels; c += THREADS) {
+        float v = 0.f;
+        #pragma unroll 8
+        for (int i = 0; i < cells; ++i) v = fmaf(entry(i, c), u[i], v);
+        smem.weights[c] = v;
+        square = fmaf(v, v, square);
+        covariance += is_weighted ? v : row[c] * v; // of a gradient's row the weight is in v already
+    }
+    const Sum sum;
+    square = block_reduce<WARPS>(warp_sum(square), parts, sum);
+    covariance = block_reduce<WARPS>(warp_sum(covariance), parts, sum);
+    const float factor = (covariance < 0.f ? -1.f : 1.f) / sqrtf(square);
+    double offset = 0.;
+    for (int c = threadIdx.x; c < channels; c += THREADS) {
+        const float weight = factor * smem.weights[c] * (is_weighted ? row[c] : 1.f);
+        row[c] = weight;
+        offset += (double)weight * smem.means[c];
+    }
+    offset = block_reduce<WARPS>(warp_sum(offset), wide_parts, sum);
+    if (threadIdx.x == 0) row[channels] = (float)offset;
+}
+
+#define CAM_EIGEN(NAME, T)                                                                                              \
+    extern "C" __global__ void __launch_bounds__(THREADS, 1)                                                            \
+        NAME(const T* __restrict__ x, const Method* __restrict__ methods, float* rows, const CamEigenParams params) {   \
+        cam_eigen<T>(x, methods, rows, params);                                                                         \
+    }
+
+// ELEMENT comes from the table of variants: one unit per type of x.
+#if ELEMENT == 0
+CAM_EIGEN(cam_eigen_f32, float)
+#elif ELEMENT == 1
+CAM_EIGEN(cam_eigen_f16, f16)
+#else
+CAM_EIGEN(cam_eigen_bf16, bf16)
+#endif

@@ -1,0 +1,18 @@
+//! Maps on the threads of a backend.
+
+use rayon::prelude::*;
+
+use super::{Cpu, Forward};
+use crate::cam::{Evidence, Head, Map, Selection};
+
+impl Cpu {
+    /// The selected maps of each image of a pass, each with the (first) class that it is about; images side by side.
+    ///
+    /// # Panics
+    /// If `head` is not the classifier of the network, or does not have a class of the selection.
+    pub fn maps(&self, head: &Head, pass: &Forward, selection: Selection<'_>) -> Vec<Vec<(usize, Map)>> {
+        let Forward { features, logits } = pass;
+        let of = |image| selection.maps(&Evidence::new(head, features, image, logits.image(image)));
+        self.pool.install(|| (0..features.shape()[0]).into_par_iter().map(of).collect())
+    }
+}

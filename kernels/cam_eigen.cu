@@ -30,19 +30,20 @@ constexpr float RANK_ONE = 1.f - 1e-4f; // sum of the squared eigenvalues over t
 extern __shared__ float dynamic_smem[];
 
 struct Smem {
-    int pitch;        // of matrices: odd, and for 7x7 cells free of bank conflicts
-    float* matrix[2]; // [max(cells, DEPTH)][pitch]; the second one first holds channels [DEPTH][cells]
-    float* diagonal[2]; // [cells] of the matrices
-    float* means;       // [C]
-    float* weights;     // [C] of the largest magnitude 1; in the end the singular vector
+    int cells, pitch; // of matrices: odd, and for 7x7 cells free of bank conflicts
+    float* means;     // [C]
+    float* weights;   // [C] of the largest magnitude 1; in the end the singular vector
+    float* matrices;
 
     __device__ explicit Smem(const CamEigenParams& params) {
-        pitch = params.cells | 1;
-        const int size = max(params.cells, DEPTH) * pitch;
-        matrix[0] = dynamic_smem, matrix[1] = matrix[0] + size;
-        diagonal[0] = matrix[1] + size, diagonal[1] = diagonal[0] + params.cells;
-        means = diagonal[1] + params.cells, weights = means + params.c;
+        cells = params.cells, pitch = params.cells | 1;
+        means = dynamic_smem, weights = means + params.c, matrices = weights + params.c;
     }
+
+    // Two of [max(cells, DEPTH)][pitch]; the second one first holds channels [DEPTH][cells].
+    __device__ float* matrix(int i) const { return matrices + i * max(cells, DEPTH) * pitch; }
+    // [cells] of each.
+    __device__ float* diagonal(int i) const { return matrix(2) + i * cells; }
 };
 
 // out[i,j] = scale * sum_k in[k,i] in[k,j], added to what is there if `ADDS`; the diagonal once more.
@@ -108,15 +109,15 @@ __device__ __forceinline__ int largest(const float* diagonal, int cells) {
 // negative at the cell of the largest magnitude.
 __device__ __forceinline__ const float* component(const Smem& smem, int cells) {
     int now = 0;
-    float sum = trace(smem.diagonal[0], cells);
+    float sum = trace(smem.diagonal(0), cells);
     for (int i = 0; i < MOST_SQUARINGS; ++i) {
-        product<false>(smem.matrix[now], cells, 1.f / (sum * sum), smem.matrix[1 - now], smem.diagonal[1 - now], cells, smem.pitch);
+        product<false>(smem.matrix(now), cells, 1.f / (sum * sum), smem.matrix(1 - now), smem.diagonal(1 - now), cells, smem.pitch);
         now = 1 - now;
         __syncthreads(); // the square is there, and nobody reads what it was made of
-        sum = trace(smem.diagonal[now], cells);
+        sum = trace(smem.diagonal(now), cells);
         if (sum > RANK_ONE) break;
     }
-    return smem.matrix[now] + largest(smem.diagonal[now], cells) * smem.pitch;
+    return smem.matrix(now) + largest(smem.diagonal(now), cells) * smem.pitch;
 }
 
 template <typename T>
@@ -164,13 +165,13 @@ __device__ __forceinline__ void cam_eigen(const T* __restrict__ x, const Method*
     const auto entry = [&](int cell, int c) { return smem.weights[c] * centred(cell, c) / scale; };
 
     for (int first = 0; first < channels; first += DEPTH) {
-        float* const staged = smem.matrix[1];
+        float* const staged = smem.matrix(1);
         for (int k = lane; k < DEPTH; k += 32)
             #pragma unroll 4
             for (int i = warp; i < cells; i += WARPS) staged[k * smem.pitch + i] = first + k < channels ? entry(i, first + k) : 0.f;
         __syncthreads(); // the part is there
-        if (first == 0) product<false>(staged, DEPTH, 1.f, smem.matrix[0], smem.diagonal[0], cells, smem.pitch);
-        else product<true>(staged, DEPTH, 1.f, smem.matrix[0], smem.diagonal[0], cells, smem.pitch);
+        if (first == 0) product<false>(staged, DEPTH, 1.f, smem.matrix(0), smem.diagonal(0), cells, smem.pitch);
+        else product<true>(staged, DEPTH, 1.f, smem.matrix(0), smem.diagonal(0), cells, smem.pitch);
         __syncthreads(); // the part has been added
     }
     const float* const u = component(smem, cells);

@@ -251,6 +251,7 @@ impl Command {
                 block: self.block,
                 registers: kernel.registers_estimate,
                 registers_estimated: true,
+                programmatic: false,
                 shared,
                 occupancy: Some(Occupancy::of(&request, &settings.profile.limits())),
                 counters: outcome.counters,

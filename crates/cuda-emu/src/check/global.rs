@@ -149,6 +149,21 @@ impl GlobalRaces {
         found
     }
 
+    /// Whether some byte of a range was read, and whether one was written.
+    pub(crate) fn touched(&self, allocation: usize, offset: usize, bytes: usize) -> (bool, bool) {
+        let Some(pages) = self.allocations.get(allocation).and_then(|(_, pages)| pages.get()) else { return (false, false) };
+        let (mut at, end, mut found) = (offset, offset + bytes, (false, false));
+        while at < end {
+            let (start, stop) = (at / PAGE * PAGE, end.min(at / PAGE * PAGE + PAGE));
+            if let Some(page) = pages.get(at / PAGE).and_then(OnceLock::get) {
+                let (read, written) = page.touched(0, at - start..stop - start);
+                found = (found.0 || read, found.1 || written);
+            }
+            at = stop;
+        }
+        found
+    }
+
     /// Different bytes read and written so far.
     pub fn unique_bytes(&self) -> (u64, u64) {
         let pages = self.allocations.iter().filter_map(|(_, pages)| pages.get());
@@ -242,6 +257,21 @@ impl Page {
             }
         }
         cell.store(DIVIDED, Release);
+    }
+
+    fn touched(&self, level: usize, bytes: Range<usize>) -> (bool, bool) {
+        let Some(cells) = self.cells[level].get() else { return (false, false) };
+        let (size, mut found) = (SIZES[level], (false, false));
+        for index in bytes.start / size..bytes.end.div_ceil(size) {
+            let state = wait(&cells[index]);
+            let (read, written) = if state & DIVIDED == 0 {
+                (state & READER != 0, state & MANY != 0)
+            } else {
+                self.touched(level + 1, bytes.start.max(index * size)..bytes.end.min((index + 1) * size))
+            };
+            found = (found.0 || read, found.1 || written);
+        }
+        found
     }
 
     fn unique_bytes(&self) -> (u64, u64) {
@@ -453,6 +483,11 @@ mod tests {
         races.access(0, 50, 7, 1, Write, None);
         races.access(0, 50, 16, 1, Atomic, None);
         assert_eq!(races.unique_bytes(), (1000, 16));
+        // Bytes 50 to 57 written, 50 to 66 changed, 100 to 1100 read.
+        let touched = |offset, bytes| races.touched(0, offset, bytes);
+        assert_eq!([touched(0, 50), touched(66, 34), touched(1100, 5000)], [(false, false); 3]);
+        assert_eq!([touched(49, 2), touched(65, 1), touched(40, 100)], [(false, true), (false, true), (true, true)]);
+        assert_eq!([touched(100, 1), touched(1099, 1), touched(1098, 8000)], [(true, false); 3]);
     }
 
     proptest! {

@@ -18,7 +18,7 @@ pub(crate) fn device(profile: &Profile, attribute: i32) -> Option<i32> {
         15 => 1,        // copies overlap kernels
         16 => profile.sm_count,
         17 | 18 | 20 | 32 | 35 => 0, // run time limit, integrated, compute mode, ECC, TCC
-        19 => 0,                     // kernels cannot reach host memory
+        19 => 1,                     // kernels may reach host memory
         31 => 1,                     // concurrent kernels
         33 | 34 | 50 => 0,           // PCI place
         36 => profile.memory_clock_khz,

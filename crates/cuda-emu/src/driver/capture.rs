@@ -16,6 +16,8 @@ struct Node {
     op: Op,
     /// Earlier nodes that must have run.
     after: Vec<usize>,
+    /// Whether it may begin while the one node that it comes after, a kernel, still runs.
+    programmatic: bool,
 }
 
 impl Graph {
@@ -23,15 +25,26 @@ impl Graph {
         self.nodes.iter().map(|node| &node.op)
     }
 
-    /// The work in an order that dependencies allow; `choose` picks one of so many that may come next.
-    pub fn order(&self, mut choose: impl FnMut(usize) -> usize) -> Vec<&Op> {
+    /// The work of a node.
+    pub fn op(&self, node: usize) -> &Op {
+        &self.nodes[node].op
+    }
+
+    /// The kernel that a node need not wait for to begin.
+    pub fn overlaps(&self, node: usize) -> Option<usize> {
+        let Node { after, programmatic, .. } = &self.nodes[node];
+        after.first().copied().filter(|_| *programmatic)
+    }
+
+    /// The nodes in an order that dependencies allow; `choose` picks one of so many that may come next.
+    pub fn order(&self, mut choose: impl FnMut(usize) -> usize) -> Vec<usize> {
         let mut waiting: Vec<usize> = self.nodes.iter().map(|node| node.after.len()).collect();
         let mut ready: Vec<usize> = (0..waiting.len()).filter(|&i| waiting[i] == 0).collect();
         let mut order = Vec::with_capacity(waiting.len());
         while !ready.is_empty() {
             let chosen = choose(ready.len()).min(ready.len() - 1);
             let node = ready.remove(chosen);
-            order.push(&self.nodes[node].op);
+            order.push(node);
             for (later, count) in waiting.iter_mut().enumerate().skip(node + 1) {
                 if self.nodes[later].after.contains(&node) {
                     *count -= 1;
@@ -135,7 +148,9 @@ impl Captures {
         let capture = self.of_mut(stream)?;
         let node = capture.nodes.len();
         let after = capture.frontiers.insert(stream, vec![node]).unwrap_or_default();
-        capture.nodes.push(Node { op, after });
+        let is_kernel = |&node: &usize| matches!(capture.nodes[node].op, Op::Launch(_));
+        let programmatic = op.is_programmatic() && after.len() == 1 && after.iter().all(is_kernel);
+        capture.nodes.push(Node { op, after, programmatic });
         Ok(())
     }
 
@@ -230,8 +245,9 @@ mod tests {
         Op::Free { address }
     }
 
-    fn addresses(order: &[&Op]) -> Vec<u64> {
-        order.iter().map(|op| if let Op::Free { address } = op { *address } else { u64::MAX }).collect()
+    fn addresses(graph: &Graph, choose: impl FnMut(usize) -> usize) -> Vec<u64> {
+        let address = |node| if let Op::Free { address } = graph.op(node) { *address } else { u64::MAX };
+        graph.order(choose).into_iter().map(address).collect()
     }
 
     #[test]
@@ -247,8 +263,8 @@ mod tests {
         captures.wait(1, &join).unwrap();
         captures.add(1, free(4)).unwrap();
         let graph = captures.end(1, 7).unwrap();
-        assert_eq!(addresses(&graph.order(|_| 0)), [1, 2, 3, 4]);
-        assert_eq!(addresses(&graph.order(|n| n - 1)), [1, 3, 2, 4]);
+        assert_eq!(addresses(&graph, |_| 0), [1, 2, 3, 4]);
+        assert_eq!(addresses(&graph, |n| n - 1), [1, 3, 2, 4]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::module::{Function, LoadedModule};
 use super::op::Op;
 use super::queue::{LEGACY, Mark, Queues, StreamKind};
 use super::settings::{Check, Settings};
+use super::tail::Tail;
 
 /// The first serial number given out; those below are streams that always exist.
 const FIRST_SERIAL: u32 = 16;
@@ -44,6 +45,8 @@ pub(crate) struct Context {
     pub graph_execs: HashMap<u32, Arc<Graph>>,
     /// Streams that stand for "the default stream of this thread".
     pub thread_streams: HashMap<u64, u32>,
+    /// What each stream did last, for kernels that may begin before it has ended.
+    pub tails: HashMap<u32, Tail>,
     /// The error that every call returns from now on.
     pub sticky: Option<Code>,
     serial: u32,
@@ -64,6 +67,7 @@ impl Context {
             graphs: HashMap::new(),
             graph_execs: HashMap::new(),
             thread_streams: HashMap::new(),
+            tails: HashMap::new(),
             sticky: None,
             serial: FIRST_SERIAL,
             allocations: 0,

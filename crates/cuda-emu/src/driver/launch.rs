@@ -18,6 +18,8 @@ pub(crate) struct KernelLaunch {
     pub block: [u32; 3],
     pub dynamic_shared: u32,
     pub params: Vec<u8>,
+    /// Whether it may begin before the kernel before it in its stream has ended.
+    pub programmatic: bool,
 }
 
 /// The shape of a launch.

@@ -21,6 +21,7 @@ mod random;
 mod run;
 mod settings;
 mod state;
+mod tail;
 
 pub use code::Code;
 #[cfg(target_os = "linux")]

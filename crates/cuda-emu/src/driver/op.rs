@@ -39,6 +39,11 @@ pub(crate) enum Op {
 }
 
 impl Op {
+    /// Whether it is a kernel that may begin before the one before it has ended.
+    pub fn is_programmatic(&self) -> bool {
+        matches!(self, Op::Launch(launch) if launch.programmatic)
+    }
+
     /// The host memory that this touches when it runs.
     pub fn host_span(&self) -> Option<HostSpan> {
         match *self {

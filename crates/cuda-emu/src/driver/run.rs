@@ -1,6 +1,7 @@
 //! Doing the work.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::ffi::c_void;
 use std::time::Instant;
 
@@ -8,12 +9,14 @@ use crate::exec::{self, Fault, Launch, Options};
 use crate::memory::MemoryFault;
 use crate::report::{Finding, LaunchReport};
 
+use super::capture::Graph;
 use super::code::Code;
 use super::context::Context;
 use super::launch::{self, KernelLaunch};
 use super::op::Op;
 use super::queue::Mark;
 use super::settings::Check;
+use super::tail::Tail;
 
 thread_local! {
     /// Set while a function of the program runs in stream order: it may not call the driver.
@@ -37,20 +40,35 @@ impl Context {
             }
             return;
         }
-        if let Op::Graph(graph) = &op {
-            let graph = graph.clone();
-            for op in graph.order(|bound| self.queues.choose(bound)) {
-                self.perform(op);
-            }
+        if let Op::Wait { .. } = op {
             return;
         }
-        self.perform(&op);
+        let before = self.tails.remove(&mark.stream).unwrap_or_default();
+        if let Op::Graph(graph) = &op {
+            return self.run_graph(graph);
+        }
+        if let Some(tail) = self.perform(&op, &before) {
+            self.tails.retain(|&stream, _| self.queues.kind(stream).is_some());
+            self.tails.insert(mark.stream, tail);
+        }
     }
 
-    fn perform(&mut self, op: &Op) {
-        if self.sticky.is_some() {
-            return;
+    fn run_graph(&mut self, graph: &Graph) {
+        let mut tails = HashMap::new();
+        for node in graph.order(|bound| self.queues.choose(bound)) {
+            let before = graph.overlaps(node).and_then(|node| tails.get(&node)).cloned().unwrap_or_default();
+            if let Some(tail) = self.perform(graph.op(node), &before) {
+                tails.insert(node, tail);
+            }
         }
+    }
+
+    /// Does one piece of work; after a kernel that others may begin beside, says what they must know.
+    fn perform(&mut self, op: &Op, before: &Tail) -> Option<Tail> {
+        if self.sticky.is_some() {
+            return None;
+        }
+        let mut tail = None;
         let memory = &self.memory;
         let done = match op {
             Op::Write { dst, data } => memory.write(*dst, data),
@@ -63,7 +81,7 @@ impl Context {
             Op::Set { dst, value, width, count } => memory.set(*dst, &value.to_le_bytes()[..*width as usize], *count),
             Op::Free { address } => memory.free(*address),
             Op::Launch(launch) => {
-                self.launch(launch);
+                tail = self.launch(launch, before);
                 Ok(())
             }
             Op::Call { function, data } => {
@@ -81,6 +99,7 @@ impl Context {
         for finding in self.memory.take_findings() {
             self.finding(finding);
         }
+        tail
     }
 
     /// A copy or free met memory that is no longer what it was when the call was made.
@@ -99,7 +118,7 @@ impl Context {
         self.sticky = self.sticky.or(self.verdict());
     }
 
-    fn launch(&mut self, launch: &KernelLaunch) {
+    fn launch(&mut self, launch: &KernelLaunch, before: &Tail) -> Option<Tail> {
         let settings = self.settings.clone();
         let options = Options {
             warp_order: settings.order,
@@ -120,7 +139,8 @@ impl Context {
             profile: settings.profile,
             options: &options,
         };
-        let outcome = exec::run(&run, &self.memory);
+        let beside = before.beside(launch.programmatic);
+        let (outcome, overlap) = exec::run_beside(&run, &self.memory, beside.clone());
         let threads = launch.block.iter().product();
         self.journal.launch(LaunchReport {
             kernel: launch.kernel.name.clone(),
@@ -128,6 +148,7 @@ impl Context {
             block: launch.block,
             registers: launch.kernel.registers_estimate,
             registers_estimated: true,
+            programmatic: launch.programmatic,
             shared: launch.kernel.static_shared.saturating_add(launch.dynamic_shared),
             occupancy: Some(launch::occupancy(&launch.kernel, threads, launch.dynamic_shared, settings.profile)),
             counters: outcome.counters,
@@ -137,6 +158,7 @@ impl Context {
             self.journal.finding(finding);
         }
         self.sticky = outcome.fault.map(code_of).or(if found { self.verdict() } else { None });
+        (settings.profile.compute >= (9, 0)).then(|| Tail::after(overlap, beside))
     }
 }
 

@@ -247,9 +247,11 @@ impl Driver {
 
     // Page-locked memory
 
-    pub fn alloc_pinned(&mut self, bytes: usize) -> Result<usize> {
+    /// `mapped`: kernels may reach it.
+    pub fn alloc_pinned(&mut self, bytes: usize, mapped: bool) -> Result<usize> {
         let (number, _) = self.current()?;
-        let layout = Layout::from_size_align(bytes, 4096).map_err(|_| Code::OutOfMemory)?;
+        let room = if mapped { bytes.next_multiple_of(8) } else { bytes };
+        let layout = Layout::from_size_align(room, 4096).map_err(|_| Code::OutOfMemory)?;
         if bytes == 0 {
             return Err(Code::InvalidValue);
         }
@@ -257,6 +259,12 @@ impl Driver {
         let address = unsafe { std::alloc::alloc_zeroed(layout) } as usize;
         if address == 0 {
             return Err(Code::OutOfMemory);
+        }
+        if mapped {
+            let (_, context) = self.current()?;
+            // SAFETY: allocated above with room for whole words, at a multiple of 4096; given back by `free_pinned` alone, which ends
+            // the mapping first.
+            unsafe { context.memory.map(address as u64, bytes as u64) }.map_err(|_| Code::OutOfMemory)?;
         }
         self.pinned.insert(address, (layout, number));
         Ok(address)
@@ -274,6 +282,7 @@ impl Driver {
             context.sticky = context.sticky.or(context.verdict());
         }
         self.pinned.remove(&address);
+        self.contexts.values().for_each(|context| context.memory.unmap(address as u64));
         // SAFETY: allocated with this layout by `alloc_pinned`, and forgotten in the line above; no queued work names it any more.
         unsafe { std::alloc::dealloc(address as *mut u8, layout) };
         Ok(())

@@ -1,6 +1,6 @@
 //! Loads and stores of a warp.
 
-use crate::memory::{By, LaneBytes, WarpAccess};
+use crate::memory::{LaneBytes, WarpAccess};
 use crate::ptx::{Access, Address, NONE, Slot, Space};
 use crate::report::{FindingKind, Issue};
 
@@ -60,7 +60,7 @@ pub(crate) fn load(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &Access, mas
                 if op.order.strong {
                     poll(warp, cta, &access);
                 }
-                cta.global.load(&access, By { warp: warp.index, order: op.order }, &mut values).map_err(Issue::from)
+                cta.global.load(&access, warp.by(mask, op.order), &mut values).map_err(Issue::from)
             }
             Space::Shared => {
                 let narrow = narrow(&addresses);
@@ -101,7 +101,7 @@ pub(crate) fn store(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &Access, ma
                 cta.shared.store(&access, warp.index, &values)
             }
             Space::Local => warp.local.store(&access, &values).map(|()| None),
-            _ => cta.global.store(&access, By { warp: warp.index, order: op.order }, &values).map_err(Issue::from),
+            _ => cta.global.store(&access, warp.by(mask, op.order), &values).map_err(Issue::from),
         };
         match done {
             Ok(None) => {}

@@ -1,6 +1,6 @@
 //! `atom` and `red`.
 
-use crate::memory::{By, WarpAccess};
+use crate::memory::WarpAccess;
 use crate::ptx::{Atomic, AtomicKind, AtomicOp, NONE, Space};
 use crate::report::Issue;
 
@@ -33,7 +33,7 @@ pub(crate) fn atomic(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &Atomic, m
             cta.shared.atomic(&WarpAccess { addresses: &narrow, mask, bytes }, warp.index, &mut old, update)
         } else {
             // Local memory has no atomics: an address in its window is no global address, and is reported as such.
-            let (access, by) = (WarpAccess { addresses: &addresses, mask, bytes }, By { warp: warp.index, order: op.order });
+            let (access, by) = (WarpAccess { addresses: &addresses, mask, bytes }, warp.by(mask, op.order));
             if op.d != NONE {
                 poll(warp, cta, &access);
             }

@@ -164,8 +164,11 @@ fn release_complete(warps: &mut [Warp], cta: &mut Cta<'_>, gatherings: &mut [Opt
         }
         let waiters = gathering.waiting.iter().fold(0, |bits, &index| bits | 1 << index);
         cta.complete(number as u32, waiters);
+        // What comes after the barrier comes after the wait of whoever met there.
+        let waited = gathering.waiting.iter().any(|&index| warps[index].waited != 0);
         for &index in &gathering.waiting {
             let warp = &mut warps[index];
+            warp.waited |= if waited { u32::MAX } else { 0 };
             if let State::Waiting { pc, .. } = warp.state
                 && let Op::Barrier(op) = &cta.kernel.code[pc as usize].op
             {

@@ -19,6 +19,15 @@ pub(crate) struct Count {
     pub lanes: u64,
 }
 
+/// What a block does about the launches before and after its own.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Dependency {
+    /// A thread has waited for the earlier ones.
+    pub waited: bool,
+    /// A thread has let later ones begin before it waited.
+    pub triggered_early: bool,
+}
+
 /// A block while it runs.
 pub(crate) struct Cta<'a> {
     pub kernel: &'a Kernel,
@@ -27,6 +36,7 @@ pub(crate) struct Cta<'a> {
     pub place: Place,
     pub shared: Shared,
     pub global: Cursor<'a>,
+    pub dependency: Dependency,
     pub counters: Counters,
     /// By instruction.
     pub counts: Vec<Count>,

@@ -4,25 +4,32 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use crate::memory::{LaunchView, Memory, ViewOptions};
+use crate::memory::{Beside, LaunchView, Memory, ViewOptions};
 use crate::profile::Profile;
 use crate::ptx::Op;
 use crate::report::{Counters, Finding, FindingKind, Findings, InstructionClass, Occupancy, OccupancyRequest};
 
 use super::block::{Block, Pause};
-use super::cta::{Count, Cta, Stop};
-use super::options::{Fault, Launch, Outcome};
+use super::cta::{Count, Cta, Dependency, Stop};
+use super::options::{Fault, Launch, Outcome, Overlap};
 use super::order::Shuffler;
 use super::shared::Shared;
 use super::warp::{Place, Template, Warp};
 
 /// Runs `launch` on `memory`. Findings and faults are part of the outcome: this never fails by itself.
 pub fn run(launch: &Launch<'_>, memory: &Memory) -> Outcome {
+    run_beside(launch, memory, Vec::new()).0
+}
+
+/// As [`run`], for a launch that may begin while those in `beside` still run: what it does before it waits for them is held to that.
+/// Also says what a later launch that begins beside this one must know of it.
+pub(crate) fn run_beside(launch: &Launch<'_>, memory: &Memory, beside: Vec<Beside>) -> (Outcome, Overlap) {
     let mut addresses = Vec::new();
     if let Err(message) = check(launch, &mut addresses) {
         let mut finding = Finding::host(FindingKind::InvalidLaunch, None, message);
         finding.kernel.clone_from(&launch.kernel.name);
-        return Outcome { counters: Counters::default(), findings: vec![finding], fault: Some(Fault::InvalidLaunch) };
+        let outcome = Outcome { counters: Counters::default(), findings: vec![finding], fault: Some(Fault::InvalidLaunch) };
+        return (outcome, Overlap::default());
     }
     let template = Template::new(launch.kernel, &|variable| addresses.get(variable as usize).copied().unwrap_or(0));
     let view = memory.view(ViewOptions {
@@ -31,6 +38,7 @@ pub fn run(launch: &Launch<'_>, memory: &Memory) -> Outcome {
         ordered_threads: if launch.kernel.observes { launch.block.iter().product() } else { 0 },
         ..ViewOptions::default()
     });
+    let view = view.with_beside(beside);
     let mut blocks: Vec<u64> = (0..launch.grid.iter().map(|&n| u64::from(n)).product()).collect();
     Shuffler::new(launch.options.block_order, [0; 3]).arrange(&mut blocks);
     let occupancy = OccupancyRequest {
@@ -57,7 +65,9 @@ pub fn run(launch: &Launch<'_>, memory: &Memory) -> Outcome {
         });
     }
     let total = total.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    job.outcome(total)
+    let begins_early = total.blocks_let_go == job.blocks.len() as u64;
+    let overlap = Overlap { footprint: job.view.footprint(&launch.kernel.name), waits: total.waits, begins_early };
+    (job.outcome(total), overlap)
 }
 
 /// Limits of the kernel and the device; also finds the module's variables.
@@ -117,6 +127,10 @@ struct Total {
     counts: Vec<Count>,
     findings: Findings,
     fault: Option<Fault>,
+    /// Whether a thread waited for earlier launches.
+    waits: bool,
+    /// Blocks that let later launches begin, or ended, without having waited for earlier ones.
+    blocks_let_go: u64,
 }
 
 fn add_counts(into: &mut Vec<Count>, counts: Vec<Count>) {
@@ -142,6 +156,8 @@ fn collect(block: Block<'_>, own: &mut Total, pool: &mut Vec<(Vec<Warp>, Shared)
     own.counters.merge(counters);
     add_counts(&mut own.counts, cta.counts);
     own.findings.extend(cta.findings);
+    own.waits |= cta.dependency.waited;
+    own.blocks_let_go += u64::from(cta.dependency.triggered_early || !cta.dependency.waited);
     pool.push((warps, cta.shared));
 }
 
@@ -212,6 +228,8 @@ impl<'a> Job<'a> {
         total.counters.merge(&own.counters);
         add_counts(&mut total.counts, own.counts);
         total.findings.merge(own.findings);
+        total.waits |= own.waits;
+        total.blocks_let_go += own.blocks_let_go;
         total.fault = total.fault.or(own.fault);
     }
 
@@ -278,6 +296,7 @@ impl<'a> Job<'a> {
             place,
             shared,
             global: self.view.cursor(linear),
+            dependency: Dependency::default(),
             counters: std::mem::take(&mut own.counters),
             counts,
             findings: Vec::new(),

@@ -1,7 +1,8 @@
-//! `ldmatrix` and `cp.async`.
+//! `ldmatrix`, `cp.async` and bulk prefetches.
 
-use crate::memory::{By, LaneBytes, WarpAccess};
-use crate::ptx::{CopyAsync, LoadMatrix, NONE};
+use crate::check::MemoryOrder;
+use crate::memory::{LaneBytes, WarpAccess};
+use crate::ptx::{CopyAsync, LoadMatrix, NONE, Prefetch};
 use crate::report::{FindingKind, Issue};
 
 use super::access::{addresses, narrow};
@@ -79,7 +80,7 @@ pub(crate) fn copy_async(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &CopyA
                 let mut one = LaneBytes::new();
                 let at = global.map(|address| address.wrapping_add(byte as u64));
                 let access = WarpAccess { addresses: &at, mask: 1 << lane, bytes: 1 };
-                let done = cta.global.load(&access, By::warp(warp.index), &mut one).map_err(Issue::from);
+                let done = cta.global.load(&access, warp.by(1 << lane, MemoryOrder::default()), &mut one).map_err(Issue::from);
                 settle(cta, warp.index, pc, done)?;
                 values.lane_mut(lane, bytes as usize)[byte] = one.lane(lane, 1)[0];
             }
@@ -87,10 +88,27 @@ pub(crate) fn copy_async(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &CopyA
     }
     if whole != 0 {
         let access = WarpAccess { addresses: &global, mask: whole, bytes };
-        let done = cta.global.load(&access, By::warp(warp.index), &mut values).map_err(Issue::from);
+        let done = cta.global.load(&access, warp.by(whole, MemoryOrder::default()), &mut values).map_err(Issue::from);
         settle(cta, warp.index, pc, done)?;
     }
     let access = WarpAccess { addresses: &shared, mask, bytes };
     let done = cta.shared.copy_issue(&access, warp.index, &values);
     settle(cta, warp.index, pc, done)
+}
+
+/// `cp.async.bulk.prefetch`: nothing comes of it but that the memory must be there. Read and written it may be by others meanwhile,
+/// as all see the cache that it is brought to.
+pub(crate) fn prefetch(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, op: &Prefetch, mask: u32) -> Result<(), Stop> {
+    let (addresses, sizes) = (addresses(&warp.regs, &op.address), *warp.regs.word(op.bytes));
+    for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
+        let bytes = sizes[lane];
+        if bytes == 0 || !bytes.is_multiple_of(16) || !addresses[lane].is_multiple_of(16) {
+            let message = format!("prefetch of {bytes} bytes at {:#x}: both must be multiples of 16", addresses[lane]);
+            return Err(cta.fail_with(warp.index, pc, FindingKind::Misaligned, lane as u32, message));
+        }
+        if let Err(fault) = cta.global.prefetch(lane as u32, addresses[lane], u64::from(bytes)) {
+            return Err(cta.fail(warp.index, pc, fault.into()));
+        }
+    }
+    Ok(())
 }

@@ -29,3 +29,5 @@ pub use options::{Fault, Launch, MmaRounding, Options, Order, Outcome};
 
 pub(crate) use access::{LOCAL_WINDOW, SHARED_WINDOW};
 pub(crate) use alu::*;
+pub(crate) use launch::run_beside;
+pub(crate) use options::Overlap;

@@ -1,5 +1,6 @@
 //! How to run, and what came of it.
 
+use crate::memory::Footprint;
 use crate::profile::Profile;
 use crate::ptx::Kernel;
 use crate::report::{Counters, Finding, FindingKind};
@@ -107,6 +108,17 @@ impl Fault {
             _ => Fault::LaunchFailed,
         }
     }
+}
+
+/// What a launch was like for those that begin beside it.
+#[derive(Debug, Default)]
+pub(crate) struct Overlap {
+    /// What it read and wrote; absent without checks.
+    pub footprint: Option<Footprint>,
+    /// Whether it waited for the launches before it, so that it has ended no earlier than they.
+    pub waits: bool,
+    /// Whether the next one may begin before this one has waited.
+    pub begins_early: bool,
 }
 
 /// What a launch did.

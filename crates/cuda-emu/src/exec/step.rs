@@ -7,7 +7,7 @@ use super::access::{load, store};
 use super::atomic::atomic;
 use super::collective::{shuffle, warp_barrier, warp_wide};
 use super::cta::{Cta, Stop};
-use super::matrix::{copy_async, load_matrix};
+use super::matrix::{copy_async, load_matrix, prefetch};
 use super::mma::mma;
 use super::unwritten::follow;
 use super::warp::{Polling, State, Warp};
@@ -86,6 +86,16 @@ fn execute(warp: &mut Warp, cta: &mut Cta<'_>, pc: u32, instr: &Instr, part: u32
         }
         Op::CopyWait(groups) => {
             cta.shared.copy_wait(warp.index, mask, *groups);
+            Ok(())
+        }
+        Op::Prefetch(op) => prefetch(warp, cta, pc, op, mask),
+        Op::GridWait => {
+            warp.waited |= mask;
+            cta.dependency.waited = true;
+            Ok(())
+        }
+        Op::GridTrigger => {
+            cta.dependency.triggered_early |= warp.waited & mask != mask;
             Ok(())
         }
         Op::LoadMatrix(op) => {

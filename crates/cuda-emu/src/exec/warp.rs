@@ -1,5 +1,7 @@
 //! One warp: registers, divergence, asynchronous copies in flight.
 
+use crate::check::MemoryOrder;
+use crate::memory::By;
 use crate::ptx::{END, Kernel, Special};
 
 use super::local::Local;
@@ -36,6 +38,8 @@ pub(crate) struct Warp {
     pub live: u32,
     /// Lanes that ever were.
     pub all: u32,
+    /// Lanes that know that the launches which this one depends on have ended.
+    pub waited: u32,
     pub state: State,
     pub executed: u64,
     pub polling: Polling,
@@ -132,6 +136,7 @@ impl Warp {
             stack: Vec::new(),
             live: 0,
             all: 0,
+            waited: 0,
             state: State::Done,
             executed: 0,
             polling: Polling::default(),
@@ -147,6 +152,7 @@ impl Warp {
         self.index = index;
         self.all = if lanes == 32 { u32::MAX } else { (1 << lanes) - 1 };
         self.live = self.all;
+        self.waited = 0;
         self.regs.words.clone_from(&template.0.words);
         self.regs.longs.clone_from(&template.0.longs);
         self.regs.preds.clone_from(&template.0.preds);
@@ -162,6 +168,11 @@ impl Warp {
         for &(plane, special) in &kernel.planes.word_specials {
             self.regs.words[usize::from(plane)] = special_plane(special, index, threads, place);
         }
+    }
+
+    /// The lanes in `mask`, as memory sees them.
+    pub(crate) fn by(&self, mask: u32, order: MemoryOrder) -> By {
+        By { warp: self.index, order, waited: self.waited & mask == mask }
     }
 
     /// Removes lanes for good.

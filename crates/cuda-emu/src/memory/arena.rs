@@ -86,7 +86,8 @@ impl Memory {
     /// Gives an allocation back. Its address is remembered, and later use of it named.
     pub fn free(&self, address: u64) -> Result<(), MemoryFault> {
         let mut state = self.table.write();
-        let Some(block) = state.live.remove(&address) else {
+        let known = state.live.get(&address).is_some_and(|block| block.label.kind != AllocKind::Host);
+        let Some(block) = known.then(|| state.live.remove(&address)).flatten() else {
             drop(state);
             return Err(self.table.fault(Access::Free, Some(FaultKind::InvalidFree), address, 0));
         };
@@ -95,6 +96,31 @@ impl Memory {
         state.freed.insert(address, (block.bytes, block.label.clone()));
         state.snapshot = None;
         Ok(())
+    }
+
+    /// Lets kernels reach page-locked memory of the host, under its own address.
+    ///
+    /// # Safety
+    /// `bytes` bytes, rounded up to whole words of eight, are at this address, a multiple of eight, until [`Memory::unmap`].
+    pub(crate) unsafe fn map(&self, address: u64, bytes: u64) -> Result<(), OutOfMemory> {
+        let mut state = self.table.write();
+        // SAFETY: passed on.
+        let block = unsafe { Block::of_host(address, bytes, AllocLabel { sequence: 0, kind: AllocKind::Host }) };
+        let block = block.ok_or(OutOfMemory { requested: bytes, free: 0, total: self.table.total })?;
+        state.live.insert(address, Arc::new(block));
+        state.snapshot = None;
+        Ok(())
+    }
+
+    /// Ends what [`Memory::map`] began, if it did.
+    pub(crate) fn unmap(&self, address: u64) {
+        let mut state = self.table.write();
+        if state.live.get(&address).is_some_and(|block| block.label.kind == AllocKind::Host)
+            && let Some(block) = state.live.remove(&address)
+        {
+            block.freed.store(true, Relaxed);
+            state.snapshot = None;
+        }
     }
 
     /// Copies bytes to the device.

@@ -2,7 +2,9 @@
 
 use std::alloc::{Layout, alloc_zeroed};
 use std::fmt;
+use std::ops::Deref;
 use std::ptr::slice_from_raw_parts_mut;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
@@ -12,6 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqC
 pub enum AllocKind {
     /// Asked for by the host.
     Device,
+    /// Page-locked memory of the host that kernels may reach.
+    Host,
     /// A module's variable. Not a leak.
     Global(Arc<str>),
     /// A module's constant; kernels may not write it. Not a leak.
@@ -31,6 +35,7 @@ impl fmt::Display for AllocLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             AllocKind::Device => write!(f, "allocation #{}", self.sequence),
+            AllocKind::Host => f.write_str("page-locked host memory"),
             AllocKind::Global(name) => write!(f, "module variable `{name}`"),
             AllocKind::Constant(name) => write!(f, "module constant `{name}`"),
         }
@@ -44,9 +49,29 @@ pub(crate) struct Block {
     pub bytes: u64,
     pub label: AllocLabel,
     pub freed: AtomicBool,
-    words: Box<[AtomicU64]>,
+    words: Words,
     /// One bit per byte: written.
     written: Box<[AtomicU64]>,
+}
+
+/// Where the bytes are.
+#[derive(Debug)]
+enum Words {
+    Own(Box<[AtomicU64]>),
+    /// The host's, which keeps them until the allocation is marked as freed.
+    Host(&'static [AtomicU64]),
+}
+
+impl Deref for Words {
+    type Target = [AtomicU64];
+
+    #[inline]
+    fn deref(&self) -> &[AtomicU64] {
+        match self {
+            Words::Own(words) => words,
+            Words::Host(words) => words,
+        }
+    }
 }
 
 /// Zeroed words, which cost host memory only when touched; `None` when the host has no room.
@@ -65,9 +90,24 @@ fn zeroed(count: usize) -> Option<Box<[AtomicU64]>> {
 
 impl Block {
     pub fn new(start: u64, bytes: u64, label: AllocLabel) -> Option<Self> {
-        let words = zeroed(usize::try_from(bytes.div_ceil(8)).ok()?)?;
+        let words = Words::Own(zeroed(usize::try_from(bytes.div_ceil(8)).ok()?)?);
         let written = zeroed(usize::try_from(bytes.div_ceil(64)).ok()?)?;
         Some(Block { start, bytes, label, freed: AtomicBool::new(false), words, written })
+    }
+
+    /// Page-locked memory of the host, which it names by the same address; all of it counts as written.
+    ///
+    /// # Safety
+    /// `bytes` bytes, rounded up to whole words of eight, are at this address, a multiple of eight, until `freed` is set.
+    pub unsafe fn of_host(address: u64, bytes: u64, label: AllocLabel) -> Option<Self> {
+        let count = usize::try_from(bytes.div_ceil(8)).ok()?;
+        let written = zeroed(usize::try_from(bytes.div_ceil(64)).ok()?)?;
+        // SAFETY: the caller vouches for the memory and its alignment; any bits are a valid `AtomicU64`, and who does not touch it
+        // through atomics (the program) must wait for the device first, as on hardware. After `freed` nobody follows the reference.
+        let words = Words::Host(unsafe { slice::from_raw_parts(address as *const AtomicU64, count) });
+        let block = Block { start: address, bytes, label, freed: AtomicBool::new(false), words, written };
+        block.mark(0, usize::try_from(bytes).ok()?);
+        Some(block)
     }
 
     /// Address after the last byte.

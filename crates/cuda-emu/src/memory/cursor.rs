@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use thiserror::Error;
 
 use super::arena::poison;
+use super::beside::Beside;
 use super::block::Block;
 use super::fault::{Access, FaultKind, MemoryFault};
 use super::lanes::{LaneBytes, Run, WarpAccess};
@@ -35,12 +36,14 @@ pub struct By {
     pub warp: u32,
     /// Its order.
     pub order: MemoryOrder,
+    /// Whether its lanes have waited for the launches that this one depends on.
+    pub waited: bool,
 }
 
 impl By {
     /// A plain access.
     pub fn warp(warp: u32) -> By {
-        By { warp, order: MemoryOrder::default() }
+        By { warp, ..By::default() }
     }
 }
 
@@ -94,7 +97,7 @@ impl<'v> Cursor<'v> {
             touched.add(run, bytes);
             let first = run.lane * bytes;
             let (once, others) = out.0[first..first + run.lanes * bytes].split_at_mut(run.length(bytes));
-            let request = Request { index, offset, length: once.len(), kind, run, bytes, warp: by.warp };
+            let request = Request { index, offset, length: once.len(), kind, run, bytes, by };
             let written = self.initialised(&request, &mut issue);
             self.race(&request, &mut issue);
             let block = &self.view.blocks[index];
@@ -127,7 +130,7 @@ impl<'v> Cursor<'v> {
             let data = &data.0[run.lane * bytes..(run.lane + run.lanes) * bytes];
             let block = &self.view.blocks[index];
             self.writable(Access::Write, block, run, bytes)?;
-            let request = Request { index, offset, length: data.len(), kind, run, bytes, warp: by.warp };
+            let request = Request { index, offset, length: data.len(), kind, run, bytes, by };
             self.race(&request, &mut issue);
             if by.order.strong {
                 self.publish(&request, by.order.release, || block.write(offset, data));
@@ -167,7 +170,7 @@ impl<'v> Cursor<'v> {
             let (index, offset) = self.resolve(Access::Atomic, run, bytes)?;
             let block = &self.view.blocks[index];
             self.writable(Access::Atomic, block, run, bytes as usize)?;
-            let request = Request { index, offset, length: bytes as usize, kind, run, bytes: bytes as usize, warp: by.warp };
+            let request = Request { index, offset, length: bytes as usize, kind, run, bytes: bytes as usize, by };
             self.initialised(&request, &mut issue);
             self.race(&request, &mut issue);
             let mut step = || {
@@ -200,7 +203,7 @@ impl<'v> Cursor<'v> {
         let flags = flags.lock();
         read();
         for (lane, word) in request.lane_words() {
-            threads.observe((request.warp, lane), &flags, word, acquire);
+            threads.observe((request.by.warp, lane), &flags, word, acquire);
         }
     }
 
@@ -210,7 +213,7 @@ impl<'v> Cursor<'v> {
         let mut flags = flags.lock();
         write();
         for (lane, word) in request.lane_words() {
-            threads.publish((request.warp, lane), &mut flags, word, release, true);
+            threads.publish((request.by.warp, lane), &mut flags, word, release, true);
         }
     }
 
@@ -282,7 +285,8 @@ impl<'v> Cursor<'v> {
     #[inline]
     fn race(&self, request: &Request, issue: &mut Option<Issue>) {
         let Some(races) = &self.view.races else { return };
-        let &Request { index, offset, length, kind, run, bytes, warp } = request;
+        self.overlap(request, issue);
+        let &Request { index, offset, length, kind, run, bytes, by: By { warp, .. } } = request;
         let by = self.view.flags.as_ref().zip(self.threads.as_deref()).map(|(flags, threads)| Accessor {
             threads,
             flags,
@@ -294,6 +298,62 @@ impl<'v> Cursor<'v> {
         });
         let Some(conflict) = races.access(index, offset, length, self.block, kind, by.as_ref()) else { return };
         issue.get_or_insert_with(|| self.conflict(request, conflict));
+    }
+
+    /// Reports what the launches that may still run make wrong.
+    #[inline]
+    fn overlap(&self, request: &Request, issue: &mut Option<Issue>) {
+        for beside in &self.view.beside {
+            let runs = !(request.by.waited && beside.ends_by_wait);
+            if runs || request.kind == GlobalAccess::ReadOnly {
+                self.beside(request, beside, runs, issue);
+            }
+        }
+    }
+
+    #[cold]
+    fn beside(&self, request: &Request, beside: &Beside, runs: bool, issue: &mut Option<Issue>) {
+        let &Request { index, kind, offset, length, run, bytes, by } = request;
+        let block = &self.view.blocks[index];
+        let address = block.start + offset as u64;
+        let (read, written) = beside.footprint.touched(address, length);
+        let is_read = matches!(kind, GlobalAccess::Read | GlobalAccess::StrongRead | GlobalAccess::ReadOnly);
+        let earlier = match (written, read && !is_read) {
+            (true, _) => "written",
+            (_, true) => "read",
+            _ => return,
+        };
+        let why = match (runs, by.waited) {
+            (false, _) => "which began before that had ended, so that the byte is not read-only during this launch",
+            (true, false) => "which may still run before griddepcontrol.wait",
+            (true, true) => "which may still run: the launches in between did not wait for it",
+        };
+        issue.get_or_insert_with(|| {
+            // The lane is that of the run's first byte concerned.
+            let one = |lane: &usize| beside.footprint.touched(address + (lane * bytes) as u64, bytes) != (false, false);
+            let lane = if run.same { 0 } else { (0..run.lanes).find(one).unwrap_or(0) };
+            let message = format!(
+                "{kind} of a byte {earlier} by the launch of {} before, {why}, offset {} of {} of {} bytes",
+                beside.footprint.kernel(),
+                offset + lane * bytes,
+                block.label,
+                block.bytes
+            );
+            let address = Some(address + (lane * bytes) as u64);
+            Issue { kind: FindingKind::GridDependency, lane: (run.lane + lane) as u32, address, message }
+        });
+    }
+
+    /// Asks for bytes to be brought nearer: they must be there.
+    pub(crate) fn prefetch(&self, lane: u32, address: u64, bytes: u64) -> Result<(), LaneFault> {
+        let blocks = &self.view.blocks;
+        let block = blocks.get(blocks.partition_point(|block| block.start <= address).wrapping_sub(1));
+        let inside =
+            block.is_some_and(|block| address < block.end() && bytes <= block.end() - address && !block.freed.load(Relaxed));
+        if inside {
+            return Ok(());
+        }
+        Err(LaneFault { lane, fault: self.view.table.fault(Access::Read, None, address, bytes) })
     }
 
     #[cold]
@@ -346,7 +406,7 @@ struct Request {
     run: Run,
     /// Bytes per lane.
     bytes: usize,
-    warp: u32,
+    by: By,
 }
 
 impl Request {

@@ -10,7 +10,8 @@ use crate::report::FindingKind::{self, *};
 use crate::report::{Issue, SectorTraffic};
 
 const ALL: u32 = u32::MAX;
-const RELAXED: By = By { warp: 0, order: MemoryOrder { strong: true, acquire: false, release: false, read_only: false } };
+const RELAXED: By =
+    By { warp: 0, order: MemoryOrder { strong: true, acquire: false, release: false, read_only: false }, waited: false };
 
 fn device(sizes: &[u64]) -> (Memory, Vec<u64>) {
     let memory = Memory::new(1 << 30);

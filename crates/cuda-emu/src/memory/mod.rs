@@ -8,6 +8,7 @@
 //! warps load, store and do atomics, 32 lanes at a time. Bytes live in atomics, so kernels that race are reported, not undefined.
 
 mod arena;
+mod beside;
 mod block;
 mod cursor;
 mod fault;
@@ -21,6 +22,7 @@ pub use fault::{Access, FaultKind, MemoryFault, Neighbour, OutOfMemory, Position
 pub use lanes::{LaneBytes, WarpAccess};
 pub use view::{LaunchView, ViewOptions};
 
+pub(crate) use beside::{Beside, Footprint};
 pub(crate) use lanes::Run;
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::arena::Table;
+use super::beside::{Beside, Footprint};
 use super::block::{AllocKind, Block};
 use super::cursor::Cursor;
 use crate::check::{Flags, GlobalRaces, Threads};
@@ -27,7 +28,8 @@ pub struct ViewOptions {
 pub struct LaunchView {
     pub(super) table: Arc<Table>,
     pub(super) blocks: Arc<[Arc<Block>]>,
-    pub(super) races: Option<GlobalRaces>,
+    pub(super) races: Option<Arc<GlobalRaces>>,
+    pub(super) beside: Vec<Beside>,
     pub(super) flags: Option<Flags>,
     /// Stores and atomics that changed something, where blocks may wait for each other.
     pub(super) changes: AtomicU64,
@@ -39,7 +41,7 @@ pub struct LaunchView {
 
 impl LaunchView {
     pub(super) fn new(table: Arc<Table>, blocks: Arc<[Arc<Block>]>, options: ViewOptions) -> Self {
-        let races = options.checks.then(|| GlobalRaces::new(blocks.iter().map(|block| block.bytes)));
+        let races = options.checks.then(|| Arc::new(GlobalRaces::new(blocks.iter().map(|block| block.bytes))));
         let constants = blocks.iter().any(|block| matches!(block.label.kind, AllocKind::Constant(_)));
         LaunchView {
             table,
@@ -49,9 +51,15 @@ impl LaunchView {
             changes: AtomicU64::new(0),
             ordered_threads: options.ordered_threads,
             grid: options.grid,
+            beside: Vec::new(),
             read_only: options.read_only,
             constants,
         }
+    }
+
+    /// The same for a launch that begins while others may still run.
+    pub(crate) fn with_beside(self, beside: Vec<Beside>) -> Self {
+        LaunchView { beside, ..self }
     }
 
     /// Access for the block of linear index `block` (x fastest).
@@ -66,7 +74,13 @@ impl LaunchView {
 
     /// Different bytes read and written so far; zeros when the view does not check.
     pub fn unique_bytes(&self) -> (u64, u64) {
-        self.races.as_ref().map_or((0, 0), GlobalRaces::unique_bytes)
+        self.races.as_ref().map_or((0, 0), |races| races.unique_bytes())
+    }
+
+    /// What the launch, of this kernel, has done so far; `None` when the view does not check.
+    pub(crate) fn footprint(&self, kernel: &str) -> Option<Footprint> {
+        let races = self.races.clone()?;
+        Some(Footprint { kernel: kernel.into(), blocks: self.blocks.clone(), races })
     }
 
     /// Whether some byte of the range may not be written.

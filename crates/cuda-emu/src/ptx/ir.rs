@@ -107,6 +107,14 @@ pub(crate) struct CopyAsync {
     pub ignore: u16,
 }
 
+/// `cp.async.bulk.prefetch.L2`.
+#[derive(Debug, Clone)]
+pub(crate) struct Prefetch {
+    pub address: Address,
+    /// Plane with the number of bytes.
+    pub bytes: u16,
+}
+
 /// `ldmatrix`.
 #[derive(Debug, Clone)]
 pub(crate) struct LoadMatrix {
@@ -236,6 +244,12 @@ pub(crate) enum Op {
     Atomic(Box<Atomic>),
     CopyAsync(Box<CopyAsync>),
     CopyCommit,
+    /// Brings memory nearer, which must be there.
+    Prefetch(Box<Prefetch>),
+    /// `griddepcontrol.wait`: earlier launches that this one depends on have ended.
+    GridWait,
+    /// `griddepcontrol.launch_dependents`: later launches may begin.
+    GridTrigger,
     /// Waits until at most this many committed groups are in flight; `None` also waits for uncommitted copies (`wait_all`).
     CopyWait(Option<u32>),
     LoadMatrix(Box<LoadMatrix>),

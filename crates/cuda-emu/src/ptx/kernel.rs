@@ -40,6 +40,8 @@ pub struct Kernel {
     pub local_bytes: u32,
     /// Whether a block may learn of another's progress: it reads global memory strongly.
     pub(crate) observes: bool,
+    /// The least target that all its instructions allow, such as 90.
+    pub(crate) needs: u32,
     /// What to watch for registers that are read before they are written; absent where that cannot be.
     pub(crate) watch: Option<Watch>,
     pub(crate) dynamic_start: u32,

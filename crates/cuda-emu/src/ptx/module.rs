@@ -146,8 +146,13 @@ impl<'a> Parser<'a> {
         if version == (0, 0) {
             return Err(LoadError::new(1, ".version", "not PTX: no .version directive"));
         }
+        let number = target.trim_start_matches("sm_").trim_end_matches(char::is_alphabetic).parse().unwrap_or(0);
         let mut map = HashMap::new();
         for mut kernel in kernels {
+            if kernel.needs > number {
+                let message = format!("kernel {} has instructions that need sm_{}", kernel.name, kernel.needs);
+                return Err(LoadError::new(1, ".target", message));
+            }
             kernel.files.clone_from(&files);
             map.insert(kernel.name.clone(), Arc::new(kernel));
         }

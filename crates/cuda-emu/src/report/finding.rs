@@ -35,6 +35,8 @@ pub enum FindingKind {
     SharedRace,
     /// Two blocks touch one byte of global memory, one of them with a plain write.
     GlobalRace,
+    /// A launch that may begin before earlier ones have ended touches what they touch, and has not waited for them.
+    GridDependency,
     /// One store instruction writes different values to one place.
     ConflictingLanes,
     /// A barrier that only some lanes of a warp reached.
@@ -103,6 +105,7 @@ impl FindingKind {
             UninitialisedHostRead => "Host copy of uninitialised device memory",
             SharedRace => "Shared memory race",
             GlobalRace => "Global memory race between blocks",
+            GridDependency => "Access that does not wait for an earlier launch",
             ConflictingLanes => "Lanes of one store write different values to one place",
             DivergentBarrier => "Divergent barrier",
             BarrierMismatch => "Barrier mismatch",

@@ -17,6 +17,8 @@ pub struct LaunchReport {
     pub registers: u32,
     /// Whether `registers` is an estimate from the PTX instead of the assembler's number.
     pub registers_estimated: bool,
+    /// Whether it may begin before the kernel before it in its stream or graph has ended.
+    pub programmatic: bool,
     /// Static plus dynamic shared memory of a block in bytes.
     pub shared: u32,
     /// How many blocks fit on a multiprocessor.

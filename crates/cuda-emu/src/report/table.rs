@@ -103,6 +103,7 @@ mod tests {
             block: [128, 1, 1],
             registers: 40,
             registers_estimated: true,
+            programmatic: false,
             shared: 24_576,
             occupancy: None,
             counters,

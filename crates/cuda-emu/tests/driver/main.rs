@@ -7,4 +7,5 @@ mod harness;
 mod launch;
 mod misuse;
 mod order;
+mod overlap;
 mod programs;

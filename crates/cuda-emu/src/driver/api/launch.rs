@@ -29,7 +29,45 @@ fn parameters(kernel: &Kernel, pointers: usize) -> std::result::Result<Vec<u8>, 
     Ok(block)
 }
 
-fn enqueue(driver: &mut Driver, function: u64, shape: Shape, stream: u64, pointers: *mut *mut c_void) -> Result {
+/// How a launch is to be done, beside its shape.
+#[derive(Clone, Copy)]
+struct Manner {
+    stream: u64,
+    programmatic: bool,
+}
+
+/// The extended form of a launch, as the driver's header lays it out.
+struct Extended {
+    shape: Shape,
+    stream: u64,
+    /// Identifier and first word of the value.
+    attributes: Vec<(u32, u32)>,
+}
+
+impl Extended {
+    /// Reads 56 bytes of configuration and 72 bytes an attribute; `None` where they cannot be read.
+    fn read(config: usize) -> Option<Self> {
+        let bytes = read_own(config, 56)?;
+        let word = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
+        let long = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_ne_bytes);
+        let shape =
+            Shape { grid: [word(0)?, word(4)?, word(8)?], block: [word(12)?, word(16)?, word(20)?], dynamic_shared: word(24)? };
+        let first = usize::try_from(long(40)?).ok()?;
+        let attribute = |index: u32| {
+            let bytes = read_own(first.wrapping_add(72 * index as usize), 72)?;
+            let word = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
+            Some((word(0)?, word(8)?))
+        };
+        let attributes = (0..word(48)?).map(attribute).collect::<Option<_>>()?;
+        Some(Extended { shape, stream: long(32)?, attributes })
+    }
+}
+
+const ATTRIBUTE_IGNORE: u32 = 0;
+const ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION: u32 = 6;
+
+fn enqueue(driver: &mut Driver, function: u64, shape: Shape, manner: Manner, pointers: *mut *mut c_void) -> Result {
+    let Manner { stream, programmatic } = manner;
     let profile = driver.settings.profile;
     let (context, serial) = driver.object(function, Kind::Function)?;
     context.alive()?;
@@ -51,7 +89,7 @@ fn enqueue(driver: &mut Driver, function: u64, shape: Shape, stream: u64, pointe
     let Shape { grid, block, dynamic_shared } = shape;
     context.submit(
         stream,
-        Op::Launch(Arc::new(KernelLaunch { loaded: function.loaded, kernel, grid, block, dynamic_shared, params })),
+        Op::Launch(Arc::new(KernelLaunch { loaded: function.loaded, kernel, grid, block, dynamic_shared, params, programmatic })),
     )
 }
 
@@ -75,6 +113,25 @@ driver_calls! {
             return driver.misuse(Code::NotSupported, "parameters given as one packed buffer are not supported".into());
         }
         let shape = Shape { grid: [grid_x, grid_y, grid_z], block: [block_x, block_y, block_z], dynamic_shared };
-        enqueue(driver, function, shape, stream, parameters)
+        enqueue(driver, function, shape, Manner { stream, programmatic: false }, parameters)
+    }
+
+    /// As `cuLaunchKernel`, with attributes, of which programmatic stream serialization is known. Before capability 9.0 it is accepted
+    /// and has no effect, as with the real driver: kernels begin one after the other there.
+    fn cuLaunchKernelEx(config: *const c_void, function: u64, parameters: *mut *mut c_void, extra: *mut *mut c_void) |driver| {
+        if !extra.is_null() {
+            return driver.misuse(Code::NotSupported, "parameters given as one packed buffer are not supported".into());
+        }
+        let Extended { shape, stream, attributes } = Extended::read(config as usize).ok_or(Code::InvalidValue)?;
+        let mut programmatic = false;
+        for (attribute, value) in attributes {
+            match attribute {
+                ATTRIBUTE_IGNORE => {}
+                ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION => programmatic = value != 0,
+                _ => return driver.misuse(Code::NotSupported, format!("launch attribute {attribute} is not supported")),
+            }
+        }
+        programmatic &= driver.settings.profile.compute >= (9, 0);
+        enqueue(driver, function, shape, Manner { stream, programmatic }, parameters)
     }
 }

@@ -7,7 +7,7 @@ use super::pointer::Out;
 use crate::driver::code::{Code, Result};
 use crate::driver::op::Op;
 use crate::driver::state::{Driver, thread};
-use crate::memory::Access;
+use crate::memory::{Access, AllocKind};
 
 /// Allocates and hands the address out, or takes the memory back if there is nowhere to put it.
 fn alloc(driver: &mut Driver, address: Out<u64>, bytes: usize, call: &str) -> Result {
@@ -86,14 +86,27 @@ driver_calls! {
         total.put(total_bytes as usize)
     }
 
-    /// Allocates page-locked host memory. Kernels cannot reach it.
+    /// Allocates page-locked host memory. Kernels reach it if the flags say so.
     fn cuMemHostAlloc(address: Out<*mut c_void>, bytes: usize, flags: c_uint) |driver| {
         driver.current()?.1.unsafe_call(thread(), "cuMemHostAlloc")?;
         if flags & !7 != 0 {
             return Err(Code::InvalidValue);
         }
-        let found = driver.alloc_pinned(bytes)?;
+        let found = driver.alloc_pinned(bytes, flags & 2 != 0)?;
         address.put(found as *mut c_void).or_else(|code| driver.free_pinned(found).and(Err(code)))
+    }
+
+    /// The address by which kernels reach page-locked memory.
+    fn cuMemHostGetDevicePointer_v2(device: Out<u64>, address: *mut c_void, flags: c_uint) |driver| {
+        if flags != 0 {
+            return Err(Code::InvalidValue);
+        }
+        let address = address as u64;
+        let found = driver.current()?.1.memory.find(address);
+        if found.is_none_or(|found| found.label.kind != AllocKind::Host) {
+            return driver.misuse(Code::InvalidValue, format!("{address:#x} is no page-locked memory that was allocated for kernels, too"));
+        }
+        device.put(address)
     }
 
     /// Frees page-locked host memory.

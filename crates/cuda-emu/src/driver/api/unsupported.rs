@@ -18,7 +18,7 @@ macro_rules! unsupported {
 }
 
 unsupported! {
-    cuLaunchKernelEx cuLaunchCooperativeKernel
+    cuLaunchCooperativeKernel
     cuMemAllocManaged cuMemPrefetchAsync cuMemPrefetchAsync_v2 cuMemAdvise cuMemAdvise_v2 cuStreamAttachMemAsync
     cuMemAllocFromPoolAsync cuMemPoolCreate cuMemPoolDestroy cuMemPoolGetAttribute cuMemPoolSetAttribute cuMemPoolTrimTo
     cuDeviceGetDefaultMemPool cuDeviceGetMemPool cuDeviceSetMemPool

@@ -23,7 +23,8 @@ impl<'a> Decoder<'a> {
             }
             "membar.cta" => (Op::Nop, InstructionClass::Barrier),
             "membar.gl" | "membar.sys" => (Op::Fence { sequential: true }, InstructionClass::Barrier),
-            "griddepcontrol.wait" | "griddepcontrol.launch_dependents" => (Op::Nop, InstructionClass::Barrier),
+            "griddepcontrol.wait" => (Op::GridWait, InstructionClass::Barrier),
+            "griddepcontrol.launch_dependents" => (Op::GridTrigger, InstructionClass::Barrier),
             "nanosleep.u32" => (Op::Nop, InstructionClass::Other),
             _ => match opcode.base {
                 "bar" | "barrier" => return self.barrier(s, opcode),

@@ -2,7 +2,7 @@
 
 use crate::check::MemoryOrder;
 use crate::ptx::error::LoadError;
-use crate::ptx::ir::{Access, Address, Atomic, AtomicKind, AtomicOp, CopyAsync, NONE, Op, Space};
+use crate::ptx::ir::{Access, Address, Atomic, AtomicKind, AtomicOp, CopyAsync, NONE, Op, Prefetch, Space};
 use crate::ptx::syntax::{Base, Operand, Place, Slot, Statement};
 use crate::report::InstructionClass;
 
@@ -230,6 +230,11 @@ impl<'a> Decoder<'a> {
                     return self.error(s, "the number of groups must be a constant");
                 };
                 Op::CopyWait(Some(u32::try_from(*groups).unwrap_or(u32::MAX)))
+            }
+            (["async", "bulk", "prefetch", "L2"], "global") => {
+                let [address, bytes] = self.operands(s)?;
+                let address = self.address(s, address, Space::Global)?;
+                Op::Prefetch(Box::new(Prefetch { address, bytes: self.source(s, bytes, Slot::Word)? }))
             }
             (["async", "ca" | "cg", "shared" | "shared::cta", rest @ ..], last)
                 if (rest.contains(&"global") || last == "global")

@@ -58,6 +58,7 @@ pub(crate) fn decode(name: &str, body: &Body<'_>, globals: Vec<String>) -> Resul
         local_bytes: body.local,
         watch: assigned::watch(body, &decoder.code, &starts),
         observes: decoder.code.iter().any(|instr| observes(&instr.op)),
+        needs: decoder.code.iter().map(|instr| needs(&instr.op)).max().unwrap_or(0),
         dynamic_start,
         code: decoder.code,
         planes: decoder.planes,
@@ -75,6 +76,11 @@ fn observes(op: &Op) -> bool {
         Op::Atomic(atomic) => atomic.order.strong && atomic.d != NONE && is_global(atomic.space),
         _ => false,
     }
+}
+
+/// The least target that has an instruction, where that is beyond the oldest; of those that came with 9.0.
+fn needs(op: &Op) -> u32 {
+    if matches!(op, Op::GridWait | Op::GridTrigger | Op::Prefetch(_)) { 90 } else { 0 }
 }
 
 struct Decoder<'a> {

@@ -5,13 +5,17 @@
 //! CAMSHAFT_JOB_IMAGES=1000 cargo bench --bench job -- job/pipeline
 //! ```
 //!
-//! Weights are seeded, pictures are JPEGs of 451x300; the most probable class is drawn over the crop. The ids are
+//! Pictures are the bundled ones as JPEGs of 240 to 639 pixels a side, all sizes different, as in most data sets; `demo` is the bundled
+//! model, `resnet18` one of 47 MB with seeded weights; the most probable class is drawn over the crop. The ids are
 //! `job/STAGE/NETWORK/nIMAGES`; throughput is in images. Files are in the page cache. The pipeline can be no quicker than its slowest
 //! stage; on the processor, where all stages share the cores, no quicker than the sum of what they take of these.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+#[path = "common/mod.rs"]
+mod pictures;
 
+use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,9 +26,9 @@ use camshaft::input::{Input, Picture};
 use camshaft::output::write_png;
 use camshaft::pipeline::Explained;
 use camshaft::render::{Scene, Style};
-use common::seeded::{Dtype, Net, picture};
+use common::seeded::{Dtype, Net};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use image::RgbImage;
+use pictures::{bundled, jpeg, sized};
 use rayon::prelude::*;
 
 /// Images of one pass through the pipeline, unless `CAMSHAFT_JOB_IMAGES` says otherwise.
@@ -32,13 +36,15 @@ const IMAGES: usize = 48;
 const BATCH: usize = 8;
 
 fn jpegs(folder: &Path, count: usize) -> Vec<PathBuf> {
+    let sources = ["meadow", "pavement", "gravel", "chelsea"].map(bundled);
     let write = |index: usize| {
         let path = folder.join(format!("{index}.jpg"));
-        let picture = RgbImage::from_raw(451, 300, picture(index % 16, 300, 451, 1)).expect("a picture of that size");
-        picture.save(&path).expect("a file");
+        let side = |step: usize| 240 + (index * step % 400) as u32;
+        let picture = sized(&sources[index % sources.len()], (side(37), side(101)));
+        fs::write(&path, jpeg(&picture)).expect("a file");
         path
     };
-    (0..count).map(write).collect()
+    (0..count).into_par_iter().map(write).collect()
 }
 
 fn read(engine: &Engine, path: &Path) -> Input {

@@ -14,3 +14,19 @@ def resnet18(torch):
         for _ in range(4):
             net(torch.randn(4, 3, 224, 224))
     return net.eval()
+
+
+def with_features(torch, net):
+    """The network with layer4 beside the logits."""
+
+    class WithFeatures(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = torch.nn.Sequential(*list(net.children())[:-2])
+            self.fc = net.fc
+
+        def forward(self, x):
+            features = self.body(x)
+            return self.fc(features.mean((2, 3))), features
+
+    return WithFeatures().eval()

@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
 """Forward passes of ResNet-18 beside other engines, in turns, after checking that all of them agree.
 
-    pip install torch torchvision onnx onnxruntime openvino safetensors
+    pip install torch torchvision torchcam onnx onnxruntime openvino safetensors
     cargo build --release --example peer_forward
+    cargo build --release --manifest-path benches/peers/rust/Cargo.toml      # tract and candle: many crates, minutes
     python benches/peers/run.py --batch 1 8 32
+
+torchcam makes a class activation map of each image's best class with every pass; it is set beside `camshaft-map`, which does the
+same, the others beside `camshaft`. What is not installed or built is named and left out.
 
 Every engine is a process of its own that computes when told to and is stopped otherwise, so that a pool that spins between
 runs takes nothing from the next one's turn. A turn is some passes; rounds of turns go on for all engines alike. What counts
@@ -11,6 +15,8 @@ is the ratio within a round: a shared machine's milliseconds differ from one min
 """
 
 import argparse
+import importlib.metadata
+import importlib.util
 import json
 import os
 import pathlib
@@ -52,7 +58,7 @@ def load_onnxruntime(args):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = args.threads, 1
     session = onnxruntime.InferenceSession(args.onnx, options, providers=["CPUExecutionProvider"])
-    return onnxruntime.__version__, lambda x: session.run(None, {"x": x})[0]
+    return onnxruntime.__version__, lambda x: session.run(None, {"x": x})
 
 
 def load_openvino(args):
@@ -60,26 +66,48 @@ def load_openvino(args):
 
     hints = {"INFERENCE_NUM_THREADS": args.threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     model = openvino.Core().compile_model(args.onnx, "CPU", hints)
-    return openvino.__version__.split("-")[0], lambda x: next(iter(model(x).values()))
+    return openvino.__version__.split("-")[0], lambda x: list(model(x).values())
 
 
-def load_torch(args):
+def torch_net(args):
     import torch
     import torchvision
 
     torch.set_num_threads(args.threads)
     net = torchvision.models.resnet18(weights=None)
     net.load_state_dict(torch.load(args.pt))
-    net.eval()
+    return torch, net.eval()
+
+
+def load_torch(args):
+    torch, net = torch_net(args)
 
     def run(x):
         with torch.inference_mode():
-            return net(torch.from_numpy(x)).numpy()
+            return [net(torch.from_numpy(x)).numpy()]
 
     return torch.__version__, run
 
 
-LOADERS = {"onnxruntime": load_onnxruntime, "openvino": load_openvino, "torch": load_torch}
+def load_torchcam(args):
+    from torchcam.methods import CAM
+
+    torch, net = torch_net(args)
+    cam = CAM(net, target_layer="layer4", fc_layer="fc")
+
+    def run(x):
+        with torch.inference_mode():
+            logits = net(torch.from_numpy(x))
+            maps = cam(logits.argmax(1).tolist(), normalized=False)[0]
+            return [logits.numpy(), maps.numpy()]
+
+    return importlib.metadata.version("torchcam"), run
+
+
+PYTHON = {"onnxruntime": load_onnxruntime, "openvino": load_openvino, "torch": load_torch, "torchcam": load_torchcam}
+RUST = ["tract", "candle"]
+OURS = {False: "camshaft", True: "camshaft-map"}  # without and with a map of each image's best class
+WITH_MAPS = [OURS[True], "torchcam"]
 
 
 def worker(args):
@@ -87,10 +115,11 @@ def worker(args):
     import numpy
 
     start = time.perf_counter()
-    version, run = LOADERS[args.worker](args)
+    version, run = PYTHON[args.worker](args)
     ready = (time.perf_counter() - start) * 1e3
     x = numpy.fromfile(args.input, dtype="<f4").reshape(args.batch[0], 224, 224, 3).transpose(0, 3, 1, 2).copy()
-    numpy.asarray(run(x), dtype="<f4").tofile(args.logits)
+    for values, path in zip(run(x), (args.logits, args.maps)):
+        numpy.asarray(values, dtype="<f4").tofile(path)
     print(json.dumps({"ready_ms": ready, "version": version}), flush=True)
     for line in sys.stdin:
         times = []
@@ -103,14 +132,19 @@ def worker(args):
 
 class Engine:
     def __init__(self, name, args, files, batch):
-        self.name, self.logits = name, WORK / f"{name}.logits"
-        common = ["--batch", str(batch), "--threads", str(args.threads), "--input", WORK / "input", "--logits", self.logits]
-        if name == "camshaft":
+        self.name, self.maps = name, name in WITH_MAPS
+        self.outputs = [WORK / f"{name}.{what}" for what in ("logits", "maps")[: 2 if self.maps else 1]]
+        common = ["--batch", batch, "--threads", args.threads, "--input", WORK / "input"]
+        for option, path in zip(("--logits", "--maps"), self.outputs):
+            common += [option, path]
+        if name in OURS.values():
             command = [args.camshaft, "--weights", files["safetensors"], *common]
+        elif name in RUST:
+            command = [args.rust, name, "--onnx", files["onnx"], "--safetensors", files["safetensors"], *common]
         else:
             here = [sys.executable, __file__, "--worker", name]
             command = [*here, "--onnx", files["onnx"], "--pt", files["pt"], *common]
-        environment = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
+        environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "RAYON_NUM_THREADS"), str(args.threads))
         pipe = subprocess.PIPE
         self.process = subprocess.Popen([str(c) for c in command], stdin=pipe, stdout=pipe, text=True, env=environment)
         start = time.perf_counter()
@@ -143,20 +177,42 @@ class Engine:
         return peak
 
 
+def is_there(name, args):
+    """Whether an engine can take part; says so if not."""
+    if name in OURS.values():
+        return True
+    if name in RUST:
+        if not pathlib.Path(args.rust).exists():
+            print(f"{name}: left out, {args.rust} is not built")
+        return pathlib.Path(args.rust).exists()
+    if importlib.util.find_spec(name) is None:
+        print(f"{name}: left out, it is not installed")
+    return importlib.util.find_spec(name) is not None
+
+
+def check(engines, what):
+    """Logits, or maps, of all engines that make them, against those of the last one."""
+    import numpy
+
+    found = {e.name: numpy.fromfile(e.outputs[what], dtype="<f4") for e in engines if what < len(e.outputs)}
+    if not found:
+        return
+    last, want = list(found.items())[-1]
+    for name, got in found.items():
+        apart = numpy.abs(got - want).max() / numpy.abs(want).max() if got.shape == want.shape else float("nan")
+        if not apart <= AGREEMENT:
+            sys.exit(f"{name} and {last} disagree: {apart:.1e} of the largest {('logit', 'value of a map')[what]}")
+
+
 def compare(args, batch, files):
     import numpy
 
     generator = numpy.random.default_rng(1)
     generator.standard_normal((batch, 224, 224, 3), dtype="f4").astype("<f4").tofile(WORK / "input")
-    engines = []
-    for name in ["camshaft", *args.peers]:
-        engines.append(Engine(name, args, files, batch))
-    logits = {e.name: numpy.fromfile(e.logits, dtype="<f4") for e in engines}
-    want = logits[engines[-1].name]
-    for name, got in logits.items():
-        apart = numpy.abs(got - want).max() / numpy.abs(want).max() if got.shape == want.shape else float("nan")
-        if not apart <= AGREEMENT:
-            sys.exit(f"{name} and {engines[-1].name} disagree: {apart:.1e} of the largest logit")
+    names = [*OURS.values(), *args.peers] if "torchcam" in args.peers else [OURS[False], *args.peers]
+    engines = [Engine(name, args, files, batch) for name in names if is_there(name, args)]
+    for what in (0, 1):
+        check(engines, what)
     times = {e.name: [] for e in engines}
     for _ in range(args.rounds):
         for engine in engines:
@@ -165,15 +221,17 @@ def compare(args, batch, files):
     print("| engine | median | least | GFLOP/s | camshaft's time / its time | peak RSS MB | load ms |")
     print("|---|---|---|---|---|---|---|")
     for engine in engines:
-        turns = times[engine.name]
+        turns, ours = times[engine.name], times[OURS[engine.maps]]
         every = sorted(t for turn in turns for t in turn)
-        ratio = statistics.median(statistics.median(a) / statistics.median(b) for a, b in zip(times["camshaft"], turns))
-        least = min(t for turn in times["camshaft"] for t in turn) / every[0]
+        ratio = statistics.median(statistics.median(a) / statistics.median(b) for a, b in zip(ours, turns))
+        least = min(t for turn in ours for t in turn) / every[0]
         median, peak = statistics.median(every), engine.end()
+        peak = "" if peak is None else f"{peak:.0f}"
         version, ready = engine.about["version"], engine.about["ready_ms"]
         print(
             f"| {engine.name} {version} | {median:.2f} | {every[0]:.2f} | {GFLOP / median * 1e3:.0f}"
-            f" | {ratio:.2f} (of the least {least:.2f}) | {peak:.0f} | {ready:.0f} |"
+            f" | {ratio:.2f} (of the least {least:.2f}) | {peak} | {ready:.0f} |",
+            flush=True,
         )
 
 
@@ -183,9 +241,11 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--passes", type=int, default=8, help="passes of each engine in a round")
-    parser.add_argument("--peers", nargs="*", default=list(LOADERS), choices=list(LOADERS))
+    peers = [*PYTHON, *RUST]
+    parser.add_argument("--peers", nargs="*", default=peers, choices=peers)
     parser.add_argument("--camshaft", default=ROOT / "target/release/examples/peer_forward")
-    for internal in ("--worker", "--onnx", "--pt", "--input", "--logits"):
+    parser.add_argument("--rust", default=ROOT / "benches/peers/rust/target/release/camshaft-peers")
+    for internal in ("--worker", "--onnx", "--pt", "--input", "--logits", "--maps"):
         parser.add_argument(internal, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:

@@ -221,10 +221,10 @@ pub struct BenchArgs {
     /// Run nothing: print what a model of GPUs says of some that are known
     #[arg(long, conflicts_with_all = ["iters", "warm_up", "layers", "maps", "levels"])]
     pub forecast: bool,
-    /// Time each layer too
+    /// Time each layer with --json too, as tables always do
     #[arg(long)]
     pub layers: bool,
-    /// Print one JSON object for each batch size instead of tables
+    /// Print one JSON object for each batch size, on a line, instead of tables
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

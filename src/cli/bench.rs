@@ -92,7 +92,7 @@ fn measure(args: &BenchArgs, engine: &Engine, machine: &Machine, batch: usize) -
         levels: args.levels.levels(),
         warm_up: args.warm_up as usize,
         passes: args.iters as usize,
-        layers: args.layers,
+        layers: args.layers || !args.json,
     };
     let timings = engine.measure(&passes)?;
     let network = engine.model().network();
@@ -220,7 +220,10 @@ fn print(machine: &Machine, all: &[Measured]) -> anyhow::Result<()> {
             row.extend(beside(floor, median));
             Some(row)
         });
-        stdout::line(&format!("\nlayers, batch {}", measured.batch))?;
+        stdout::line(&format!(
+            "\nlayers, batch {}; floor: every product and byte once, so that Winograd may stay below it",
+            measured.batch
+        ))?;
         let columns = ["layer", "kernel", "ms", "GFLOP/s", "floor ms", "of floor"];
         stdout::line(&table::table(&columns, &["ms", "GFLOP/s", "floor ms", "of floor"], rows))?;
     }

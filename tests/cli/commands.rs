@@ -198,7 +198,15 @@ fn bench_times_each_batch() {
     let ran = bench.run([&small[..], &["--batch=1,3"]].concat()).code(0);
     let rows: Vec<Vec<&str>> = ran.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
     let header = rows.iter().position(|row| row.first() == Some(&"batch")).unwrap();
-    assert_eq!((rows[header + 1][0], rows[header + 2][0], rows.len()), ("1", "3", header + 3), "{}", ran.stdout);
+    assert_eq!((rows[header + 1][0], rows[header + 2][0]), ("1", "3"), "{}", ran.stdout);
+    // Then each batch's layers, each beside its floor; only the max pool, which is part of the convolution before it, has none.
+    for (heading, batch) in rows.iter().enumerate().filter(|(_, row)| row.first() == Some(&"layers,")) {
+        assert!(matches!(batch[2], "1;" | "3;") && rows[heading + 1][4..] == ["floor", "ms", "of", "floor"], "{}", ran.stdout);
+        let layers = &rows[heading + 2..heading + 25];
+        assert_eq!((layers[0][0], layers[22][0]), ("conv1", "fc"));
+        assert!(layers.iter().all(|row| row[0] == "maxpool" || row[row.len() - 1].ends_with('x')), "{}", ran.stdout);
+    }
+    assert_eq!(rows.iter().filter(|row| row.first() == Some(&"layers,")).count(), 2);
     assert!(ran.stdout.contains("images/s") && ran.stdout.contains("GB/s, measured"), "{}", ran.stdout);
     bench.run(["bench", "--batch=0"]).code(2);
 }

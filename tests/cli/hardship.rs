@@ -86,6 +86,25 @@ fn very_many_files() {
     assert!(few > 1000 && many < few + 16_000, "{few} kB for 300 files, {many} kB for 3000");
 }
 
+/// Pictures that take half a gigabyte as a file and as much again decoded: three threads do not hold three of them.
+#[cfg(target_os = "linux")]
+#[test]
+fn pictures_of_a_gigabyte() {
+    let bench = Bench::new();
+    let side = 13_376u32; // just below what is allowed; a multiple of 4, as rows of a BMP are
+    let pixels = 3 * side * side;
+    let words = [54 + pixels, 0, 54, 40, side, side, 1 | 24 << 16, 0, pixels, 0, 0, 0, 0];
+    let header: Vec<u8> = b"BM".iter().copied().chain(words.into_iter().flat_map(u32::to_le_bytes)).collect();
+    for name in ["in/a.bmp", "in/b.bmp", "in/c.bmp"] {
+        bench.file(name, &header);
+        // All black, and sparse, so that it takes no disk.
+        fs::File::options().write(true).open(bench.at(name)).unwrap().set_len(u64::from(54 + pixels)).unwrap();
+    }
+    let most = peak(&bench, &["cam", "in", "--class=0", "--save=cam", "--size=64", "--threads=3", "-o", "out"]);
+    assert_eq!(bench.list("out").len(), 4);
+    assert!((1_000_000..2_300_000).contains(&most), "{most} kB");
+}
+
 /// `classify ... | head -1` over many inputs: it ends soon, without a word.
 #[test]
 fn a_reader_that_leaves() {

@@ -5,8 +5,7 @@
 //! CAMSHAFT_JOB_IMAGES=1000 cargo bench --bench job -- job/pipeline
 //! ```
 //!
-//! Pictures are the bundled ones as JPEGs of 240 to 639 pixels a side, all sizes different, as in most data sets; `demo` is the bundled
-//! model, `resnet18` one of 47 MB with seeded weights; the most probable class is drawn over the crop. The ids are
+//! Pictures are the bundled ones as JPEGs of 240 to 1023 pixels a side, hardly two sizes alike; `demo` is the bundled model, `resnet18` one of 47 MB with seeded weights; the most probable class is drawn over the crop. The ids are
 //! `job/STAGE/NETWORK/nIMAGES`; throughput is in images. Files are in the page cache. The pipeline can be no quicker than its slowest
 //! stage; on the processor, where all stages share the cores, no quicker than the sum of what they take of these.
 
@@ -39,7 +38,7 @@ fn jpegs(folder: &Path, count: usize) -> Vec<PathBuf> {
     let sources = ["meadow", "pavement", "gravel", "chelsea"].map(bundled);
     let write = |index: usize| {
         let path = folder.join(format!("{index}.jpg"));
-        let side = |step: usize| 240 + (index * step % 400) as u32;
+        let side = |step: usize| 240 + (index * step % 784) as u32;
         let picture = sized(&sources[index % sources.len()], (side(37), side(101)));
         fs::write(&path, jpeg(&picture)).expect("a file");
         path

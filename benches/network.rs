@@ -4,7 +4,7 @@
 //! cargo bench --bench network
 //! ```
 //!
-//! Weights are seeded, images in about [-2, 2]. The ids are `forward/KERNEL/NETWORK/nBATCH`; throughput is in images.
+//! Weights are seeded, images in about [-2, 2]. The ids are `forward/cpu_f32_tTHREADS/NETWORK/nBATCH`; throughput is in images.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -21,14 +21,14 @@ fn forward(criterion: &mut Criterion) {
     let path = folder.path().join("resnet18.safetensors");
     common::safetensors_file::write(&path, &Net::resnet(18, 1000).tensors(), Dtype::F32);
     let model = Model::load(WeightFile::open(&path).expect("a weight file")).expect("a network");
-    let mut group = criterion.benchmark_group("forward/im2col_gemm_f32");
+    let mut group = criterion.benchmark_group("forward");
     group.sample_size(20);
     for threads in [1, 2] {
         let cpu = Cpu::new(&model, Some(threads)).expect("a backend");
         for n in [1, 8] {
             let images = Nhwc::new([n, 224, 224, 3], network_input(n, 224, 224, 1));
             group.throughput(Throughput::Elements(n as u64));
-            let id = BenchmarkId::new(format!("resnet18/threads{threads}"), format!("n{n}"));
+            let id = BenchmarkId::new(format!("cpu_f32_t{threads}"), format!("resnet18/n{n}"));
             group.bench_with_input(id, &images, |bencher, images| bencher.iter(|| cpu.forward(images).expect("a result")));
         }
     }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use xxhash_rust::xxh3::Xxh3;
+
 use super::bytes::Bytes;
 use super::entry::Entry;
 use super::error::WeightsError;
@@ -120,9 +122,17 @@ impl WeightFile {
     }
 
     /// A hash of the file's content, such as `xxh3-128:0123...`, by which a later run knows whether it has the same weights. Not
-    /// cryptographic; reads the whole file, as fast as memory gives it.
+    /// cryptographic; reads the whole file, as fast as memory gives it, and keeps none of a mapped one in this process's memory.
     pub fn fingerprint(&self) -> String {
-        format!("xxh3-128:{:032x}", xxhash_rust::xxh3::xxh3_128(self.bytes.as_slice()))
+        const PART: usize = 4 << 20;
+        let mut hash = Xxh3::new();
+        for (index, part) in self.bytes.as_slice().chunks(PART).enumerate() {
+            hash.update(part);
+            if let Bytes::Mapped(map) = &self.bytes {
+                super::map::release(map, index * PART..index * PART + part.len());
+            }
+        }
+        format!("xxh3-128:{:032x}", hash.digest128())
     }
 
     /// The file's notes on itself (`__metadata__` of safetensors); a `.pth` file has none.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs;
+use std::path::Path;
 
 use camshaft::weights::{Format, OpenOptions, WeightFile, WeightsError};
 
@@ -115,4 +116,17 @@ fn a_page_saved_as_weights() {
 #[test]
 fn no_known_format() {
     assert_error!(open("a.pth", [0, 1, 2, 255]), WeightsError::UnknownFormat { .. }, "it starts with 00 01 02 ff");
+}
+
+/// The hash is that of the whole content, part by part or not, and the pages that it lets go come back.
+#[test]
+fn a_fingerprint_is_the_hash_of_the_content() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo/demo.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    assert!(bytes.len() > 5 << 20, "more than one part");
+    let want = format!("xxh3-128:{:032x}", xxhash_rust::xxh3::xxh3_128(&bytes));
+    for mmap in [true, false] {
+        let file = WeightFile::open_with(&path, OpenOptions { mmap }).unwrap();
+        assert_eq!((file.fingerprint(), file.fingerprint()), (want.clone(), want.clone()));
+    }
 }

@@ -184,6 +184,7 @@ fn entry(logit: f32) -> ClassEntry {
         probability: 0.25,
         map_size: MapSize { h: 1, w: 2 },
         map,
+        boxes: None,
         artifacts,
     }
 }

@@ -1,6 +1,7 @@
 //! Class activation maps and their kin: methods, targets, up-sampling, normalisation.
 
 mod bicubic;
+mod boxes;
 pub(crate) mod choice;
 mod enlarge;
 mod evidence;
@@ -20,6 +21,7 @@ mod target;
 pub(crate) mod upsample;
 mod weighted_sum;
 
+pub use boxes::{BoxRule, FoundBox, Keep};
 pub use choice::UnknownChoice;
 pub use enlarge::{Enlarge, Enlarged, Levels};
 pub use evidence::Evidence;

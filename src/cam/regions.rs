@@ -1,6 +1,6 @@
 //! Where a map says that something is: weakly supervised localisation (Zhou et al. 2016, section 3.2).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Map, MapError};
 use crate::input::CropTransform;
@@ -9,7 +9,7 @@ use crate::input::CropTransform;
 pub const PAPER_THRESHOLD: f32 = 0.2;
 
 /// A box `(x0, y0)` to `(x1, y1)` in pixels; the far corner is just outside, so that its size is the difference.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PixelBox {
     /// Left edge.
     pub x0: f64,

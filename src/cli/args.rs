@@ -8,6 +8,7 @@ use camshaft::render::{Alpha, Colormap, View};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+use super::boxes::BoxOptions;
 use super::inputs::Inputs;
 use super::methods::MethodOptions;
 use super::options::{InputOptions, ModelOptions};
@@ -51,6 +52,7 @@ const CAM_EXAMPLES: &str = "Examples:
   camshaft cam photos 'more/*.png' -o maps    all pictures of a folder and of a pattern
   camshaft cam photo.jpg -c 'dog - lion'      what makes it a dog rather than a lion
   camshaft cam photo.jpg --compare all        every method side by side in one picture
+  camshaft cam photo.jpg --boxes --draw-boxes boxes round what each map marks
   camshaft cam photos -o maps --resume        the rest of them, after an interruption
   camshaft cam photo.jpg -w resnet50 --view original";
 
@@ -102,6 +104,8 @@ pub struct CamArgs {
     pub json: bool,
     #[command(flatten)]
     pub methods: MethodOptions,
+    #[command(flatten)]
+    pub boxes: BoxOptions,
     #[command(flatten)]
     pub input: InputOptions,
     #[command(flatten)]

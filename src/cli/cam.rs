@@ -1,22 +1,25 @@
 //! `camshaft cam`.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use camshaft::cam::{Method, Target};
+use camshaft::cam::{FoundBox, Method, Target};
 use camshaft::engine::{ClassMap, Engine, Explanation, Request};
 use camshaft::input::Picture;
 use camshaft::output::{
-    Artifact, Artifacts, Asked, AskedClass, AskedClasses, ClassEntry, ImageEntry, Manifest, MapSize, Model, Outcome, OutputNames,
-    Record, Start, create_folder, write_npy, write_png,
+    Artifact, Artifacts, Asked, AskedClass, AskedClasses, Boxes, ClassEntry, ImageEntry, Manifest, MapSize, Model, Outcome,
+    OutputNames, Record, Start, create_folder, write_npy, write_png,
 };
 use camshaft::pipeline::Explained;
 use camshaft::render::{Scene, Tile, View, sheet};
+use image::RgbImage;
 use rayon::prelude::*;
 
 use super::args::CamArgs;
-use super::draw::Look;
+use super::boxes;
+use super::draw::{Drawing, Look};
 use super::methods::Work;
 use super::run::{self, Finished, Run};
 use super::stdout;
@@ -63,6 +66,8 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
     head.score = args.methods.score;
     head.compat = args.methods.compat;
     head.grid = args.grid || args.methods.compares();
+    let boxes = &args.boxes.boxes();
+    head.boxes = boxes.clone();
     head.shard = args.inputs.shard;
     create_folder(out)?;
     let mut record = Record::open(out, head, start)?;
@@ -70,14 +75,16 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
     let done: Vec<Option<String>> = names.iter().enumerate().map(|(place, name)| record.claim(place, name)).collect();
     let names = OutputNames::beside(&names, &done, record.unclaimed());
     let special = args.methods.is_special();
-    let mut table = Results::new(if special { &SPECIAL } else { &PLAIN });
+    let mut columns = if special { SPECIAL } else { PLAIN }.to_vec();
+    columns.splice(5..5, boxes.is_some().then_some(BOX));
+    let mut table = Results::new(columns);
     let mut reader = true; // who closes the pipe still gets the files
     let finish = |index, file: &str, outcome: run::Outcome| {
         let result = outcome.and_then(|Explained { photo, explanation }| {
             // Where a run goes on, files that are not on record are left over from its end.
             let force = start != Start::New;
             let (methods, explanation) = (&methods[..], &explanation);
-            let job = Job { args, out, force, save: &save, look, methods, names: &names, index, photo, explanation };
+            let job = Job { args, out, force, save: &save, look, methods, boxes, names: &names, index, photo, explanation };
             job.write().map_err(|error| format!("{file}: {error}"))
         });
         let fault = result.as_ref().err().cloned();
@@ -120,6 +127,7 @@ struct Job<'a> {
     save: &'a [Artifact],
     look: Look,
     methods: &'a [Method],
+    boxes: &'a Option<Boxes>,
     names: &'a OutputNames,
     index: usize,
     /// Where the view needs it.
@@ -144,6 +152,7 @@ impl Job<'_> {
     fn write_class(&self, scene: &Scene, class: &ClassMap) -> anyhow::Result<ClassEntry> {
         let prediction = &class.prediction;
         let drawing = self.look.drawing(scene, &self.explanation.input, class)?;
+        let found = self.find_boxes(&drawing)?;
         let mut artifacts = Artifacts::default();
         for &kind in self.save {
             let file = self.names.file(self.index, &class.target, &class.label, class.method, kind);
@@ -151,10 +160,7 @@ impl Job<'_> {
             let path = self.out.join(&file);
             let force = self.force;
             match kind {
-                Artifact::Overlay => match &class.overlay {
-                    Some(overlay) => write_png(&path, overlay, force)?,
-                    None => write_png(&path, &drawing.overlay()?, force)?,
-                },
+                Artifact::Overlay => write_png(&path, &*self.overlay(scene, class, &drawing, &found)?, force)?,
                 Artifact::Heatmap => write_png(&path, &drawing.heatmap()?, force)?,
                 Artifact::Cam => write_npy(&path, drawing.cells(), force)?,
                 Artifact::CamFull => write_npy(&path, &drawing.pixels(), force)?,
@@ -179,8 +185,33 @@ impl Job<'_> {
             probability: prediction.probability,
             map_size: MapSize { h: class.map.h(), w: class.map.w() },
             map: class.map.stats()?,
+            boxes: found,
             artifacts,
         })
+    }
+
+    /// Boxes of the map that is drawn, where they were asked for.
+    fn find_boxes(&self, drawing: &Drawing) -> anyhow::Result<Option<Vec<FoundBox>>> {
+        let find = |boxes| boxes::find(boxes, &drawing.pixels(), &self.explanation.input);
+        self.boxes.as_ref().map(find).transpose()
+    }
+
+    /// The overlay, by the device if it has drawn it, with boxes where they are to be drawn.
+    fn overlay<'m>(
+        &self,
+        scene: &Scene,
+        class: &'m ClassMap,
+        drawing: &Drawing,
+        found: &Option<Vec<FoundBox>>,
+    ) -> anyhow::Result<Cow<'m, RgbImage>> {
+        let mut picture = match &class.overlay {
+            Some(overlay) => Cow::Borrowed(overlay),
+            None => Cow::Owned(drawing.overlay()?),
+        };
+        if let (Some(boxes @ Boxes { drawn: true, .. }), Some(found)) = (self.boxes, found) {
+            scene.mark(picture.to_mut(), &boxes::marks(boxes, found, &class.label))?;
+        }
+        Ok(picture)
     }
 
     /// What the network saw, then the maps: of one method side by side, of several a row or more for each target.
@@ -193,10 +224,8 @@ impl Job<'_> {
                 None => class.label.clone(),
             };
             let lines = if several { vec![words, class.method.to_string()] } else { vec![words] };
-            let picture = match &class.overlay {
-                Some(overlay) => overlay.clone(),
-                None => self.look.drawing(scene, &explanation.input, class)?.overlay()?,
-            };
+            let drawing = self.look.drawing(scene, &explanation.input, class)?;
+            let picture = self.overlay(scene, class, &drawing, &self.find_boxes(&drawing)?)?.into_owned();
             Ok(Some(Tile { picture, lines }))
         };
         let tiles = explanation.maps.par_iter().map(tile).collect::<anyhow::Result<Vec<_>>>()?;
@@ -215,6 +244,8 @@ impl Job<'_> {
 
 const PLAIN: [&str; 6] = ["image", "class", "name", "probability", "logit", "written"];
 const SPECIAL: [&str; 6] = ["image", "target", "method", "probability", "value", "written"];
+/// The column before the last, where boxes are asked for.
+const BOX: &str = "box";
 
 /// One row per map: where its most telling file lies.
 fn table_rows(folder: &Path, entry: &ImageEntry, special: bool) -> Vec<Vec<String>> {
@@ -227,14 +258,16 @@ fn table_rows(folder: &Path, entry: &ImageEntry, special: bool) -> Vec<Vec<Strin
         } else {
             (class.class.to_string(), class.name.clone().unwrap_or_default(), format!("{:.3}", class.logit))
         };
-        vec![
+        let mut row = vec![
             if rank == 0 { entry.file.clone() } else { String::new() },
             what,
             how,
             format!("{:.1} %", 100.0 * class.probability),
             value,
-            first.map_or_else(String::new, |file| folder.join(file).display().to_string()),
-        ]
+        ];
+        row.extend(class.boxes.as_deref().map(boxes::in_table));
+        row.push(first.map_or_else(String::new, |file| folder.join(file).display().to_string()));
+        row
     };
     results.iter().enumerate().map(row).collect()
 }

@@ -30,7 +30,7 @@ enum Status {
 pub fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
     let engine = args.input.engine(args.input.recipe()?, &args.model)?;
     let run = Run::new(&engine, &args.inputs, None, args.model.workers())?;
-    let mut table = Results::new(&["image", "class", "name", "probability", "logit"]);
+    let mut table = Results::new(["image", "class", "name", "probability", "logit"]);
     let finish = |_, file: &str, outcome: Outcome| {
         let fault = outcome.as_ref().err().cloned();
         let status = match outcome {

@@ -3,6 +3,7 @@
 
 mod args;
 mod bench;
+mod boxes;
 mod cam;
 mod classify;
 mod draw;

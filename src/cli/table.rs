@@ -25,14 +25,14 @@ const BLOCK: usize = 1000;
 
 /// The table of a run: what images gave, on stdout, block by block so that a long run does not gather it all.
 pub struct Results {
-    header: &'static [&'static str],
+    header: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
 impl Results {
     /// A table with these columns.
-    pub fn new(header: &'static [&'static str]) -> Self {
-        Self { header, rows: Vec::new() }
+    pub fn new(header: impl Into<Vec<&'static str>>) -> Self {
+        Self { header: header.into(), rows: Vec::new() }
     }
 
     /// Adds the rows of one image.
@@ -46,7 +46,7 @@ impl Results {
         if self.rows.is_empty() {
             return Ok(());
         }
-        stdout::line(&table(self.header, &["class", "probability", "logit", "value"], self.rows.drain(..)))
+        stdout::line(&table(&self.header, &["class", "probability", "logit", "value"], self.rows.drain(..)))
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Artifact, OutputError, OutputNames, check_free, write_atomically};
-use crate::cam::{Library, MapStats, Method, Normalisation, Score, Target, Term};
+use crate::cam::{BoxRule, FoundBox, Library, MapStats, Method, Normalisation, Score, Target, Term};
 use crate::input::{CropTransform, Recipe};
 use crate::pipeline::Shard;
 use crate::render::{Style, View};
@@ -36,6 +36,9 @@ pub struct Manifest {
     pub compat: Option<Library>,
     /// Whether each image has a contact sheet.
     pub grid: bool,
+    /// How maps became boxes, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boxes: Option<Boxes>,
     /// How photographs became the network's input.
     pub recipe: Recipe,
     /// How maps were drawn.
@@ -112,6 +115,16 @@ impl From<&Target> for AskedClass {
     }
 }
 
+/// How maps became boxes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Boxes {
+    /// Regions and thresholds.
+    #[serde(flatten)]
+    pub rule: BoxRule,
+    /// Whether they were drawn on the overlays.
+    pub drawn: bool,
+}
+
 /// How maps were drawn.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Display {
@@ -177,6 +190,9 @@ pub struct ClassEntry {
     pub map_size: MapSize,
     /// Statistics of the raw map.
     pub map: MapStats,
+    /// Boxes round what the map marks, where they were asked for; perhaps none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boxes: Option<Vec<FoundBox>>,
     /// The files written for it.
     pub artifacts: Artifacts,
 }
@@ -224,6 +240,7 @@ impl Manifest {
             score: Score::Logit,
             compat: None,
             grid: false,
+            boxes: None,
             recipe,
             // What was drawn, not what was asked for: the seed view has a style of its own.
             display: Display { view, style: style.in_view(view) },

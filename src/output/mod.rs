@@ -13,7 +13,7 @@ mod settings;
 pub use atomic::{check_free, create_folder, write_atomically};
 pub use error::OutputError;
 pub use manifest::{
-    Artifacts, Asked, AskedClass, AskedClasses, ClassEntry, Display, ImageEntry, Manifest, MapSize, Model, Outcome, Tool,
+    Artifacts, Asked, AskedClass, AskedClasses, Boxes, ClassEntry, Display, ImageEntry, Manifest, MapSize, Model, Outcome, Tool,
 };
 pub use merge::{Merged, merge};
 pub use names::{Artifact, OutputNames};

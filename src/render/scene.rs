@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use super::colormap::index;
 use super::layout::Layout;
-use super::{Colormap, RenderError, Style, View, jet, margin, seed};
-use crate::cam::Map;
+use super::{Colormap, Mark, RenderError, Style, View, jet, margin, mark, seed};
+use crate::cam::{Map, PixelBox};
 use crate::input::CropTransform;
 
 /// The pixels of one view of a photograph, with the way from a map's cells to them.
@@ -23,6 +23,7 @@ pub struct Scene<'a> {
     view: View,
     base: Cow<'a, RgbImage>,
     layout: Layout,
+    transform: CropTransform,
     /// Size `(width, height)` at which the range for the normalisation is taken.
     reference: (u32, u32),
 }
@@ -43,7 +44,7 @@ impl<'a> Scene<'a> {
                 (Cow::Owned(seed::squash(photo)?), Layout::whole(size), size)
             }
         };
-        Ok(Self { view, base, layout, reference })
+        Ok(Self { view, base, layout, transform: *transform, reference })
     }
 
     /// The view [`View::Crop`], which needs no photograph beside the pixels that the network has `seen`.
@@ -53,7 +54,7 @@ impl<'a> Scene<'a> {
     pub fn of_crop(seen: &'a RgbImage, transform: &CropTransform) -> Result<Self, RenderError> {
         check("crop", seen, transform.crop)?;
         let layout = Layout::whole(transform.crop);
-        Ok(Self { view: View::Crop, base: Cow::Borrowed(seen), layout, reference: transform.crop })
+        Ok(Self { view: View::Crop, base: Cow::Borrowed(seen), layout, transform: *transform, reference: transform.crop })
     }
 
     /// Which view it is.
@@ -96,6 +97,31 @@ impl<'a> Scene<'a> {
         let table = style.colormap.table();
         let stripe = 4 * margin::line_width(self.base.width(), self.base.height());
         self.draw(map, &style, |_, entry| table[entry], |_, x, y| margin::hatch(x, y, stripe))
+    }
+
+    /// Draws boxes with labels on a finished `picture` of this scene, each where its part of the crop lies in this view.
+    ///
+    /// # Errors
+    /// If `picture` has another size than the scene.
+    pub fn mark(&self, picture: &mut RgbImage, marks: &[Mark]) -> Result<(), RenderError> {
+        check("picture to be marked", picture, self.size())?;
+        let here = |found: &Mark| Mark { bounds: self.place(&found.bounds), words: found.words.clone() };
+        mark::draw(picture, &marks.iter().map(here).collect::<Vec<_>>())
+    }
+
+    /// A box of the crop in pixels of this view, as far as it lies in the photograph.
+    fn place(&self, bounds: &PixelBox) -> PixelBox {
+        match self.view {
+            View::Crop => *bounds,
+            View::Original => bounds.in_original(&self.transform),
+            // The crop's map is stretched over all of it.
+            View::Seed => {
+                let (width, height) = self.size();
+                let (x, y) =
+                    (f64::from(width) / f64::from(self.transform.crop.0), f64::from(height) / f64::from(self.transform.crop.1));
+                PixelBox { x0: bounds.x0 * x, y0: bounds.y0 * y, x1: bounds.x1 * x, y1: bounds.y1 * y }
+            }
+        }
     }
 
     /// Colours each covered pixel by `seen(base, table entry)` and each other by `unseen(base, x, y)`.

@@ -16,6 +16,11 @@ pub(super) fn fitting(width: u32) -> usize {
     width as usize / get_raster_width(WEIGHT, SIZE)
 }
 
+/// Pixels that a text takes along its line.
+pub(super) fn width(text: &str) -> u32 {
+    (text.chars().count() * get_raster_width(WEIGHT, SIZE)) as u32
+}
+
 /// Writes `text` in dark grey with its upper left corner at `(x, y)`; what does not fit into `width` pixels, or the picture, is
 /// left out, with two dots in the place of the last letters that fit.
 pub(super) fn write(picture: &mut RgbImage, (x, y): (u32, u32), width: u32, text: &str) {

@@ -8,6 +8,7 @@ mod common;
 mod server;
 
 mod bad_pictures;
+mod boxes;
 mod cam;
 mod commands;
 mod disk;

@@ -190,14 +190,20 @@ impl ImplicitGemm {
 /// A warp's tile decides how many bytes of shared memory an instruction of the tensor cores needs: with 64x64 they are never
 /// the bound, with 64x32 and 32x32 they are on devices of capability 7.5, 8.0 and 9.0. Blocks of 128x128 and 256x64 are made of
 /// four such warps each, the second for 64 filters; two of them fit a multiprocessor. The smaller ones are for problems with too
-/// few outputs to fill the device. The forms with a projection have no 256x64:
-/// no block of a ResNet that has one ends with 64 filters.
+/// few outputs to fill the device. Those of 48, 80, 96 and 192 rows are for batches whose outputs fill one wave of them where they
+/// leave a quarter of the device without a larger tile: 132 multiprocessors are filled by 131 tiles of 192x64 or 132 of 96x64 of
+/// eight images in layer1 and layer2 of ResNet-18, and layer4's 392 rows are 4.9 times 80 and 8.2 times 48. The forms with a projection
+/// have no 256x64: no block of a ResNet that has one ends with 64 filters.
 ///
 /// Sums in f16 take half as many registers again, and pay on devices where shared memory is far from the bound: warps of at most
 /// 64x32. Their steps are as deep as f16 sums may be.
 pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
     whole_taps(AMPERE, Arithmetic::F16, TILE_64X64),
+    whole_taps(AMPERE, Arithmetic::F16, TILE_48X128),
+    whole_taps(AMPERE, Arithmetic::F16, TILE_96X64),
     whole_taps(AMPERE, Arithmetic::F16, TILE_128X64),
+    whole_taps(AMPERE, Arithmetic::F16, TILE_80X128),
+    whole_taps(AMPERE, Arithmetic::F16, TILE_192X64),
     whole_taps(AMPERE, Arithmetic::F16, TILE_256X64),
     whole_taps(AMPERE, Arithmetic::F16, TILE_128X128),
     any_channels(AMPERE, Arithmetic::F16, TILE_ANY),
@@ -218,7 +224,11 @@ pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
     whole_taps(TURING, Arithmetic::F16Sums, TURING_SUMS_128X128),
     any_channels(TURING, Arithmetic::F16Sums, TURING_64X64),
     projection(AMPERE, Arithmetic::F16, TILE_64X64),
+    projection(AMPERE, Arithmetic::F16, TILE_48X128),
+    projection(AMPERE, Arithmetic::F16, TILE_96X64),
     projection(AMPERE, Arithmetic::F16, TILE_128X64),
+    projection(AMPERE, Arithmetic::F16, TILE_80X128),
+    projection(AMPERE, Arithmetic::F16, TILE_192X64),
     projection(AMPERE, Arithmetic::F16, TILE_128X128),
     projection(AMPERE, Arithmetic::Bf16, TILE_64X64),
     projection(AMPERE, Arithmetic::Bf16, TILE_128X64),
@@ -234,6 +244,10 @@ pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
 ];
 
 const TILE_64X64: Tile = Tile { bm: 64, bn: 64, bk: 64, wm: 32, wn: 32, stages: 4 };
+const TILE_48X128: Tile = Tile { bm: 48, bn: 128, bk: 64, wm: 48, wn: 32, stages: 4 };
+const TILE_96X64: Tile = Tile { bm: 96, bn: 64, bk: 32, wm: 48, wn: 32, stages: 4 };
+const TILE_80X128: Tile = Tile { bm: 80, bn: 128, bk: 64, wm: 80, wn: 32, stages: 3 };
+const TILE_192X64: Tile = Tile { bm: 192, bn: 64, bk: 32, wm: 48, wn: 64, stages: 4 };
 const TILE_128X64: Tile = Tile { bm: 128, bn: 64, bk: 32, wm: 64, wn: 32, stages: 4 };
 const TILE_256X64: Tile = Tile { bm: 256, bn: 64, bk: 32, wm: 64, wn: 64, stages: 4 };
 const TILE_128X128: Tile = Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 64, stages: 4 };

@@ -1,7 +1,7 @@
 // Global average pooling.
 //   y[n,c] = sum_{h,w} x[n,h,w,c] / (H*W)
 //   x f32 or f16 NHWC   y f32 [N, C]   pointers 16-byte aligned, C % VEC == 0 (4 for f32, 8 for f16)
-//   grid (ceil(C/VEC / CHUNKS), N, 1)   block (CHUNKS, ROWS, 1)   smem CHUNKS*VEC*ROWS*4 bytes, at most 8 KiB
+//   grid (ceil(C/VEC / CHUNKS), N, 1)   block (CHUNKS, ROWS, 1)   smem ROWS*(VEC*PLANE+8)*4 bytes, at most 13 KiB
 //   f32 accumulation: each of ROWS threads sums every ROWS-th position, then the sums are added in a fixed order
 //   byte floor: x once (a warp reads whole 128-byte lines), y once
 #include "elements.cuh"
@@ -18,8 +18,11 @@ static_assert(CHUNKS * 16 == 128, "the threads of one row read a whole line");
 template <typename T, int VEC>
 __device__ __forceinline__ void global_avg_pool(const T* __restrict__ x, float* __restrict__ y,
                                                 const GlobalAvgPoolParams& params) {
+    // Of a row of threads: the first channels of all, the second ones, and so on. With these distances the four rows of a warp
+    // write to different banks, and so do the lanes that read 32 neighbouring channels.
+    constexpr int PLANE = VEC == 8 ? 12 : 8;
     struct Smem {
-        float sums[ROWS][CHUNKS * VEC];
+        float sums[ROWS][VEC * PLANE + 8];
     };
     __shared__ Smem smem;
     const int first = blockIdx.x * CHUNKS * VEC; // the block's first channel
@@ -38,14 +41,15 @@ __device__ __forceinline__ void global_avg_pool(const T* __restrict__ x, float* 
         }
     }
     #pragma unroll
-    for (int v = 0; v < VEC; ++v) smem.sums[threadIdx.y][threadIdx.x * VEC + v] = sums[v];
+    for (int v = 0; v < VEC; ++v) smem.sums[threadIdx.y][v * PLANE + threadIdx.x] = sums[v];
     __syncthreads(); // the sums of all rows are there
 
     const int thread = threadIdx.y * CHUNKS + threadIdx.x;
     if (thread < CHUNKS * VEC && first + thread < params.c) {
+        const int at = thread % VEC * PLANE + thread / VEC;
         float total = 0.f;
         #pragma unroll
-        for (int row = 0; row < ROWS; ++row) total += smem.sums[row][thread];
+        for (int row = 0; row < ROWS; ++row) total += smem.sums[row][at];
         y[n * params.c + first + thread] = total / (float)params.positions;
     }
 }

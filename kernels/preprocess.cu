@@ -3,13 +3,14 @@
 //     out[y,x,:] = clip((2^21 + sum_t weight[t,at] * in[first[at]+t along the axis, :]) >> 22),   at = x (horizontal) or y (vertical)
 //   resize_{horizontal,vertical}_u8: the first pass, u8 RGB -> u8 RGB, rows packed
 //   resize_{horizontal,vertical}_normalise_{f32_c3,f32_c4,f16_c3,f16_c4,f16_c8,bf16_c3,bf16_c8}: the second pass, which also writes the crop's bytes,
-//     black where the crop is larger than the picture, and the tensor: y[h,w,c] = table[c][byte], channels past the third 0
+//     black where the crop is larger than the picture, and the tensor: y[h,w,c] = (byte / 255 - mean[c]) / std[c], each step rounded to
+//     f32, channels past the third 0
 //   resize_{horizontal,vertical}_crop_u8: the second pass without the tensor
-//   in u8 RGB, any row pitch   first i32 [outputs]   weight i32 [taps, outputs], padded with 0   table f32 [3, 256]
+//   in u8 RGB, any row pitch   first i32 [outputs]   weight i32 [taps, outputs], padded with 0   normalisation f32 [2, 3]: mean, std
 //   crop u8 [H, W, 3]   y f32, f16 or bf16 [H, W, CHANNELS], one image; 16-byte aligned (f16_c4: 8, c3: as its elements)
 //   grid (ceil(W/TILE_W), ceil(H/TILE_H), 1)   block (TILE_W, TILE_H, 1)   no shared memory
-//   Weights, their order of the passes and the table come from the host, which has them from the CPU's own code, so that all
-//   bytes and values are the CPU's.
+//   Weights and the order of the passes come from the host, which has them from the CPU's own code, so that all bytes are the CPU's;
+//   values are because each step is rounded as there.
 //   byte floor of both passes: the part of the source that the weights reach once, the picture between the passes written
 //   and read once, crop and tensor once, weights once
 #include "common.cuh"
@@ -26,129 +27,171 @@ static_assert(sizeof(ResizeParams) == 36, "the host's twin has 36 bytes");
 
 constexpr int THREADS = TILE_W * TILE_H;
 constexpr int PRECISION_BITS = 22;
+static_assert(TILE_W == 32, "a warp computes 32 pixels of one row");
 
 enum class Axis { Horizontal, Vertical };
 
-struct Rgb {
-    unsigned r, g, b;
-};
-
 __device__ __forceinline__ unsigned to_byte(int sum) { return (unsigned)min(max(sum >> PRECISION_BITS, 0), 255); }
 
-// The pixel (x, y) of those that the pass computes.
+// A warp's 32 pixels of a row. Their 96 bytes lie next to each other in memory; lane l has bytes l, l + 32 and l + 64, so that the
+// warp moves whole sectors.
+struct Segment {
+    unsigned v[3];
+
+    // From and to one pixel a lane.
+    static __device__ __forceinline__ Segment of(unsigned r, unsigned g, unsigned b) {
+        const unsigned mine = r | g << 8 | b << 16;
+        Segment all;
+        #pragma unroll
+        for (int j = 0; j < 3; ++j) {
+            const int byte = j * 32 + threadIdx.x;
+            all.v[j] = __shfl_sync(0xffffffffu, mine, byte / 3) >> byte % 3 * 8 & 255;
+        }
+        return all;
+    }
+    __device__ __forceinline__ unsigned channel(int c) const {
+        const int byte = threadIdx.x * 3 + c;
+        unsigned found = 0;
+        #pragma unroll
+        for (int j = 0; j < 3; ++j) {
+            const unsigned other = __shfl_sync(0xffffffffu, v[j], byte % 32);
+            if (byte / 32 == j) found = other;
+        }
+        return found;
+    }
+};
+
+// The segment from pixel (x0, y) of those that the pass computes; y is one of them, and what lies beside them is black.
 template <Axis AXIS>
-__device__ __forceinline__ Rgb filter(const unsigned char* __restrict__ in, const int* __restrict__ first,
-                                      const int* __restrict__ weight, const ResizeParams& params, int x, int y) {
-    const int at = AXIS == Axis::Horizontal ? x : y;
-    const size_t step = AXIS == Axis::Horizontal ? 3 : params.in_pitch;
-    const size_t start = __ldg(first + at);
-    const unsigned char* pixel = AXIS == Axis::Horizontal ? in + (size_t)y * params.in_pitch + start * 3
-                                                          : in + start * params.in_pitch + (size_t)x * 3;
-    int r = 1 << (PRECISION_BITS - 1), g = r, b = r; // one half, so that the shift rounds
+__device__ __forceinline__ Segment filter(const unsigned char* __restrict__ in, const int* __restrict__ first,
+                                          const int* __restrict__ weight, const ResizeParams& params, int x0, int y) {
+    // Across, a lane sums the channels of its pixel, whose weights are its own; down, three bytes of the segment.
+    constexpr bool ACROSS = AXIS == Axis::Horizontal;
+    const int x = x0 + (int)threadIdx.x;
+    const bool has_pixel = x >= 0 && x < params.seen_w;
+    const int at = ACROSS ? (has_pixel ? x : 0) : y;
+    const size_t start = __ldg(first + at), step = ACROSS ? 3 : params.in_pitch;
+    const unsigned char* row = in + (ACROSS ? y : start) * params.in_pitch + (ACROSS ? start * 3 : 0);
+    int byte[3];
+    bool inside[3];
+    int sums[3];
+    #pragma unroll
+    for (int j = 0; j < 3; ++j) {
+        byte[j] = ACROSS ? j : x0 * 3 + j * 32 + (int)threadIdx.x;
+        inside[j] = ACROSS ? has_pixel : byte[j] >= 0 && byte[j] < params.seen_w * 3;
+        sums[j] = 1 << (PRECISION_BITS - 1); // one half, so that the shift rounds
+    }
     for (int t = 0; t < params.taps; ++t) {
         const int w = __ldg(weight + (size_t)t * params.outputs + at);
         // A run shorter than the longest is filled up with zeros, and what lies there may be past the picture's end.
         if (w != 0) {
-            r += w * __ldg(pixel);
-            g += w * __ldg(pixel + 1);
-            b += w * __ldg(pixel + 2);
+            #pragma unroll
+            for (int j = 0; j < 3; ++j) {
+                if (inside[j]) sums[j] += w * __ldg(row + byte[j]);
+            }
         }
-        pixel += step;
+        row += step;
     }
-    return {to_byte(r), to_byte(g), to_byte(b)};
+    unsigned found[3];
+    #pragma unroll
+    for (int j = 0; j < 3; ++j) found[j] = inside[j] ? to_byte(sums[j]) : 0;
+    if (ACROSS) return Segment::of(found[0], found[1], found[2]);
+    return {found[0], found[1], found[2]};
 }
 
-__device__ __forceinline__ void store_rgb(unsigned char* at, const Rgb& pixel) {
-    at[0] = (unsigned char)pixel.r;
-    at[1] = (unsigned char)pixel.g;
-    at[2] = (unsigned char)pixel.b;
+// The warp's segment of row y of `out`, which has `out_w` pixels a row.
+__device__ __forceinline__ void store_bytes(unsigned char* out, int out_w, int x0, int y, const Segment& segment) {
+    unsigned char* row = out + (size_t)y * out_w * 3;
+    #pragma unroll
+    for (int j = 0; j < 3; ++j) {
+        const int byte = x0 * 3 + j * 32 + threadIdx.x;
+        if (byte < out_w * 3) row[byte] = (unsigned char)segment.v[j];
+    }
 }
 
-template <typename T, int CHANNELS> struct Sink;
+template <typename T, int CHANNELS> struct Pixel; // 16 bytes, of four halves 8
 
-template <> struct Sink<float, 3> {
-    static __device__ __forceinline__ void store(float* y, size_t pixel, float r, float g, float b) {
-        y[pixel * 3] = r;
-        y[pixel * 3 + 1] = g;
-        y[pixel * 3 + 2] = b;
+template <> struct Pixel<float, 4> {
+    static __device__ __forceinline__ void store(float* y, float r, float g, float b) { *(float4*)y = make_float4(r, g, b, 0.f); }
+};
+template <> struct Pixel<f16, 4> {
+    static __device__ __forceinline__ void store(f16* y, float r, float g, float b) {
+        *(uint2*)y = make_uint2(ptx::f16x2_from_f32(r, g), ptx::f16x2_from_f32(b, 0.f));
     }
 };
-template <> struct Sink<float, 4> {
-    static __device__ __forceinline__ void store(float* y, size_t pixel, float r, float g, float b) {
-        reinterpret_cast<float4*>(y)[pixel] = make_float4(r, g, b, 0.f);
-    }
-};
-template <> struct Sink<f16, 3> {
-    static __device__ __forceinline__ void store(f16* y, size_t pixel, float r, float g, float b) {
-        y[pixel * 3] = from_f32<f16>(r);
-        y[pixel * 3 + 1] = from_f32<f16>(g);
-        y[pixel * 3 + 2] = from_f32<f16>(b);
-    }
-};
-template <> struct Sink<f16, 4> {
-    static __device__ __forceinline__ void store(f16* y, size_t pixel, float r, float g, float b) {
-        reinterpret_cast<uint2*>(y)[pixel] = make_uint2(ptx::f16x2_from_f32(r, g), ptx::f16x2_from_f32(b, 0.f));
-    }
-};
-template <> struct Sink<f16, 8> {
-    static __device__ __forceinline__ void store(f16* y, size_t pixel, float r, float g, float b) {
-        reinterpret_cast<uint4*>(y)[pixel] = make_uint4(ptx::f16x2_from_f32(r, g), ptx::f16x2_from_f32(b, 0.f), 0u, 0u);
+template <> struct Pixel<f16, 8> {
+    static __device__ __forceinline__ void store(f16* y, float r, float g, float b) {
+        *(uint4*)y = make_uint4(ptx::f16x2_from_f32(r, g), ptx::f16x2_from_f32(b, 0.f), 0u, 0u);
     }
 };
 #if __CUDA_ARCH__ >= 800
-template <> struct Sink<bf16, 3> {
-    static __device__ __forceinline__ void store(bf16* y, size_t pixel, float r, float g, float b) {
-        y[pixel * 3] = from_f32<bf16>(r);
-        y[pixel * 3 + 1] = from_f32<bf16>(g);
-        y[pixel * 3 + 2] = from_f32<bf16>(b);
-    }
-};
-template <> struct Sink<bf16, 8> {
-    static __device__ __forceinline__ void store(bf16* y, size_t pixel, float r, float g, float b) {
-        reinterpret_cast<uint4*>(y)[pixel] = make_uint4(ptx::bf16x2_from_f32(r, g), ptx::bf16x2_from_f32(b, 0.f), 0u, 0u);
+template <> struct Pixel<bf16, 8> {
+    static __device__ __forceinline__ void store(bf16* y, float r, float g, float b) {
+        *(uint4*)y = make_uint4(ptx::bf16x2_from_f32(r, g), ptx::bf16x2_from_f32(b, 0.f), 0u, 0u);
     }
 };
 #endif
+
+__device__ __forceinline__ float normalised(const float* __restrict__ normalisation, int c, unsigned byte) {
+    return __fdiv_rn(__fsub_rn(__fdiv_rn((float)byte, 255.f), __ldg(normalisation + c)), __ldg(normalisation + 3 + c));
+}
+
+// The segment's values in row y of the tensor.
+template <typename T, int CHANNELS>
+__device__ __forceinline__ void store_values(T* out, const float* __restrict__ normalisation, int out_w, int x0, int y,
+                                             const Segment& segment) {
+    T* row = out + (size_t)y * out_w * CHANNELS;
+    if constexpr (CHANNELS == 3) {
+        #pragma unroll
+        for (int j = 0; j < 3; ++j) {
+            const int byte = j * 32 + threadIdx.x;
+            if (x0 * 3 + byte < out_w * 3) row[x0 * 3 + byte] = from_f32<T>(normalised(normalisation, byte % 3, segment.v[j]));
+        }
+    } else {
+        const int x = x0 + threadIdx.x;
+        const float r = normalised(normalisation, 0, segment.channel(0)), g = normalised(normalisation, 1, segment.channel(1)),
+                    b = normalised(normalisation, 2, segment.channel(2));
+        if (x < out_w) Pixel<T, CHANNELS>::store(row + (size_t)x * CHANNELS, r, g, b);
+    }
+}
 
 template <Axis AXIS>
 __device__ __forceinline__ void resize(const unsigned char* __restrict__ in, const int* __restrict__ first,
                                        const int* __restrict__ weight, unsigned char* __restrict__ out,
                                        const ResizeParams& params) {
-    const int x = blockIdx.x * TILE_W + threadIdx.x, y = blockIdx.y * TILE_H + threadIdx.y;
-    if (x >= params.seen_w || y >= params.seen_h) return;
-    store_rgb(out + ((size_t)y * params.out_w + x) * 3, filter<AXIS>(in, first, weight, params, x, y));
+    const int x0 = blockIdx.x * TILE_W, y = blockIdx.y * TILE_H + threadIdx.y;
+    if (y >= params.seen_h) return; // the whole warp
+    store_bytes(out, params.out_w, x0, y, filter<AXIS>(in, first, weight, params, x0, y));
 }
 
-// The pixel (x, y) of the crop: black where the picture does not reach.
+// The segment from pixel (x0, y) of the crop: black where the picture does not reach.
 template <Axis AXIS>
-__device__ __forceinline__ Rgb cut(const unsigned char* __restrict__ in, const int* __restrict__ first,
-                                   const int* __restrict__ weight, const ResizeParams& params, int x, int y) {
-    const int seen_x = x - params.at_x, seen_y = y - params.at_y;
-    if (seen_x >= 0 && seen_x < params.seen_w && seen_y >= 0 && seen_y < params.seen_h)
-        return filter<AXIS>(in, first, weight, params, seen_x, seen_y);
-    return {0, 0, 0};
+__device__ __forceinline__ Segment cut(const unsigned char* __restrict__ in, const int* __restrict__ first,
+                                       const int* __restrict__ weight, const ResizeParams& params, int x0, int y) {
+    const int seen_y = y - params.at_y;
+    if (seen_y < 0 || seen_y >= params.seen_h) return {0, 0, 0};
+    return filter<AXIS>(in, first, weight, params, x0 - params.at_x, seen_y);
 }
 
 template <Axis AXIS>
 __device__ __forceinline__ void resize_crop(const unsigned char* __restrict__ in, const int* __restrict__ first,
                                             const int* __restrict__ weight, unsigned char* __restrict__ crop,
                                             const ResizeParams& params) {
-    const int x = blockIdx.x * TILE_W + threadIdx.x, y = blockIdx.y * TILE_H + threadIdx.y;
-    if (x >= params.out_w || y >= params.out_h) return;
-    store_rgb(crop + ((size_t)y * params.out_w + x) * 3, cut<AXIS>(in, first, weight, params, x, y));
+    const int x0 = blockIdx.x * TILE_W, y = blockIdx.y * TILE_H + threadIdx.y;
+    if (y >= params.out_h) return; // the whole warp
+    store_bytes(crop, params.out_w, x0, y, cut<AXIS>(in, first, weight, params, x0, y));
 }
 
 template <Axis AXIS, typename T, int CHANNELS>
 __device__ __forceinline__ void resize_normalise(const unsigned char* __restrict__ in, const int* __restrict__ first,
-                                                 const int* __restrict__ weight, const float* __restrict__ table,
+                                                 const int* __restrict__ weight, const float* __restrict__ normalisation,
                                                  unsigned char* __restrict__ crop, T* __restrict__ y_out,
                                                  const ResizeParams& params) {
-    const int x = blockIdx.x * TILE_W + threadIdx.x, y = blockIdx.y * TILE_H + threadIdx.y;
-    if (x >= params.out_w || y >= params.out_h) return;
-    const Rgb pixel = cut<AXIS>(in, first, weight, params, x, y);
-    const size_t at = (size_t)y * params.out_w + x;
-    store_rgb(crop + at * 3, pixel);
-    Sink<T, CHANNELS>::store(y_out, at, __ldg(table + pixel.r), __ldg(table + 256 + pixel.g), __ldg(table + 512 + pixel.b));
+    const int x0 = blockIdx.x * TILE_W, y = blockIdx.y * TILE_H + threadIdx.y;
+    if (y >= params.out_h) return; // the whole warp
+    const Segment segment = cut<AXIS>(in, first, weight, params, x0, y);
+    store_bytes(crop, params.out_w, x0, y, segment);
+    store_values<T, CHANNELS>(y_out, normalisation, params.out_w, x0, y, segment);
 }
 
 #define RESIZE(NAME, AXIS)                                                                                              \
@@ -171,9 +214,9 @@ __device__ __forceinline__ void resize_normalise(const unsigned char* __restrict
 #define RESIZE_NORMALISE(NAME, AXIS, T, CHANNELS)                                                                       \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                               \
         NAME(const unsigned char* __restrict__ in, const int* __restrict__ first, const int* __restrict__ weight,       \
-             const float* __restrict__ table, unsigned char* __restrict__ crop, T* __restrict__ y,                      \
+             const float* __restrict__ normalisation, unsigned char* __restrict__ crop, T* __restrict__ y,                      \
              const ResizeParams params) {                                                                               \
-        resize_normalise<AXIS, T, CHANNELS>(in, first, weight, table, crop, y, params);                                 \
+        resize_normalise<AXIS, T, CHANNELS>(in, first, weight, normalisation, crop, y, params);                                 \
     }
 
 RESIZE(resize_horizontal, Axis::Horizontal)

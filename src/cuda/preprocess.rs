@@ -149,12 +149,12 @@ impl<T: Element> Preprocess<T> {
         unsafe { call.launch(Self::config(between)) }.map_err(fault)?;
 
         let params = self::params(second, 3 * between_w, tables.seen(), tables.at(), tables.crop());
-        let (starts, weights, values) = (word(second.starts), word(second.weights), word(tables.values()));
+        let (starts, weights, normalisation) = (word(second.starts), word(second.weights), word(tables.normalisation()));
         let passes = self.passes(second);
         let mut call = stream.launch_builder(if args.y.is_some() { &passes.both } else { &passes.crop });
         call.arg(&args.between.address).arg(&starts).arg(&weights);
         if let Some(y) = &args.y {
-            call.arg(&values).arg(&args.crop.address).arg(&y.address).arg(&params);
+            call.arg(&normalisation).arg(&args.crop.address).arg(&y.address).arg(&params);
         } else {
             call.arg(&args.crop.address).arg(&params);
         }

@@ -1,4 +1,4 @@
-//! What the preprocessing kernels need to know about one picture: computed by the CPU's code.
+//! What the preprocessing kernels need to know about one picture: its weights are computed by the CPU's code.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use image::RgbImage;
 use crate::input::resize::{Taps, vertical_first};
 use crate::input::{CropPlan, Recipe};
 
-/// Weights of both passes and the values of the normalisation, for pictures of one size under one recipe.
+/// Weights of both passes and the normalisation, for pictures of one size under one recipe.
 pub struct PreprocessTables {
     /// Columns and rows of the picture that the weights reach.
     window: (Range<usize>, Range<usize>),
@@ -18,8 +18,8 @@ pub struct PreprocessTables {
     between: (usize, usize),
     passes: [Pass; 2],
     words: Vec<i32>,
-    /// Where in `words` the normalisation's values begin.
-    values: usize,
+    /// Where in `words` the normalisation begins.
+    normalisation: usize,
 }
 
 /// One filtered axis. Positions are those of `PreprocessTables::words`.
@@ -52,10 +52,10 @@ impl PreprocessTables {
             let first = Pass::new(&mut words, &across, true, columns.start);
             (first, Pass::new(&mut words, &down, false, rows.start), (seen.0, rows.len()))
         };
-        let values = words.len();
-        words.extend(recipe.table().as_flattened().iter().map(|value| value.to_bits() as i32));
+        let normalisation = words.len();
+        words.extend([recipe.mean, recipe.std].as_flattened().iter().map(|value| value.to_bits() as i32));
         let (window, crop, at) = (window.clone(), pair(transform.crop), pair((x.at, y.at)));
-        Self { window, crop, seen, at, between, passes: [first, second], words, values }
+        Self { window, crop, seen, at, between, passes: [first, second], words, normalisation }
     }
 
     /// Columns and rows of the picture that have a part in the crop. The kernels are given these pixels alone.
@@ -113,9 +113,9 @@ impl PreprocessTables {
         &self.passes
     }
 
-    /// `[3, 256]` f32: where in `words` they begin.
-    pub(super) fn values(&self) -> usize {
-        self.values
+    /// `[2, 3]` f32, mean and standard deviation: where in `words` they begin.
+    pub(super) fn normalisation(&self) -> usize {
+        self.normalisation
     }
 }
 

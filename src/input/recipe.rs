@@ -139,7 +139,7 @@ impl Recipe {
     }
 
     /// The values of every byte in each channel: `(v / 255 - mean) / std`, each step rounded to f32 as torchvision rounds.
-    pub(crate) fn table(&self) -> [[f32; 256]; 3] {
+    fn table(&self) -> [[f32; 256]; 3] {
         std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 / 255.0 - self.mean[c]) / self.std[c]))
     }
 

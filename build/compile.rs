@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use super::nvrtc::{Kind, Nvrtc};
 use super::targets::Target;
@@ -79,7 +80,10 @@ fn one(nvrtc: &Nvrtc, unit: &Unit, target: Target, folder: &Path) -> Result<Path
     };
     let path = folder.join(format!("{}.{}.{:016x}.{extension}", unit.name, target.architecture(), hash.finish()));
     if !path.exists() {
+        let start = Instant::now();
         let (code, log) = nvrtc.compile(&source, &name, &options, kind)?;
+        // Cargo keeps it in the build's `output` and shows it with -vv.
+        println!("compiled {} for {} in {:.2} s", unit.name, target.architecture(), start.elapsed().as_secs_f64());
         for line in log.lines().filter(|line| !line.is_empty()) {
             println!("cargo:warning={line}");
         }

@@ -5,29 +5,33 @@
     tests/mutations/run.py NAME...         those whose name begins so
     tests/mutations/run.py --list          names and descriptions
 
-The faults go into a copy of the checkout, target/mutations/tree, built in target/mutations/build. Results are kept in
-target/mutations/results.json and used again until a source (tests excepted: more of them cannot miss more) or the fault itself
-changes; --again runs regardless. The table is written once every fault has a result. Exit status 1 if one survived or does not
-build, 2 if the run itself could not be made.
+The faults go into a copy of the checkout, target/mutations/tree, built in target/mutations/build; trial.py says how. Results are
+kept in target/mutations/results.json and used again until a source that the tests run or the fault itself changes (more tests
+cannot miss more); --again runs regardless. The table is written once every fault has a result. Exit status 1 if one survived or
+does not build, 2 if the run itself could not be made.
 """
 
 import argparse
 import hashlib
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
+import threading
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from trial import Bench, changed, stop
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "target" / "mutations"
 TREE, BUILD, RESULTS = WORK / "tree", WORK / "build", WORK / "results.json"
 TABLE = ROOT / "docs" / "mutations.md"
-SECONDS = 300  # for one target, build included; a fault may hang
+# What the tests named in mutations.toml run. Of src/ all but the folders below.
+TESTED = ("kernels/", "build", "src/", "crates/cuda-emu/src/", "Cargo.lock")
+UNTESTED = ("src/cli/", "src/main.rs", "src/sources/", "src/output/", "src/pipeline/", "src/bench", "src/engine/")
 FIELDS = {"name", "kind", "file", "what", "old", "new", "tests"}
 
 # The headings of the software device's findings.
@@ -39,11 +43,6 @@ FINDING = re.compile(
     r"|Access to shared memory with an asynchronous copy in flight|Asynchronous copy never waited for|Iteration limit reached"
     r"|Invalid launch|Invalid driver call|Module refused)"
 )
-
-
-def stop(why):
-    print(why, file=sys.stderr)
-    sys.exit(2)
 
 
 def load():
@@ -73,80 +72,19 @@ def copy(names):
         if path.is_file() and str(path.relative_to(TREE)) not in wanted:
             path.unlink()
     for name in names:
-        source, target = ROOT / name, TREE / name
+        content, target = changed(name, (ROOT / name).read_bytes()), TREE / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.is_file() or target.read_bytes() != source.read_bytes():
-            shutil.copyfile(source, target)
+        if not target.is_file() or target.read_bytes() != content:
+            target.write_bytes(content)
 
 
 def digest(names):
-    """Of everything but the tests and the documentation."""
+    """Of everything that the tests run."""
     total = hashlib.sha256()
     for name in names:
-        if not name.startswith(("tests/", "docs/")) and not name.endswith(".md"):
+        if name.startswith(TESTED) and not name.startswith(UNTESTED):
             total.update(name.encode() + b"\0" + hashlib.sha256((ROOT / name).read_bytes()).digest())
     return total
-
-
-def test(target, names, seconds=SECONDS):
-    """Builds and runs some tests of one target: exit status, None after the time is over, and the output."""
-    command = ["cargo", "test", "--no-default-features", "--features", "cuda", "--test", target, "--", "--exact", *names]
-    environment = os.environ | {"CARGO_TARGET_DIR": str(BUILD), "CARGO_TERM_COLOR": "never", "CAMSHAFT_REQUIRE_CUDA": "1"}
-    process = subprocess.Popen(
-        command, cwd=TREE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    try:
-        output, _ = process.communicate(timeout=seconds)
-        return process.returncode, output
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        return None, process.communicate()[0]
-
-
-def built(output):
-    return re.search(r"^     Running ", output, re.MULTILINE) is not None
-
-
-def passed(output):
-    return sum(int(count) for count in re.findall(r"^test result: ok\. (\d+) passed", output, re.MULTILINE))
-
-
-def wanted(tests):
-    """`target::test` names by target, in order."""
-    targets = {}
-    for name in tests:
-        target, _, test_name = name.partition("::")
-        targets.setdefault(target, []).append(test_name)
-    return targets
-
-
-def baseline(mutations):
-    """Every test that is to notice something must pass without a fault."""
-    everything = wanted(sorted({name for mutation in mutations for name in mutation["tests"]}))
-    for target, names in everything.items():
-        status, output = test(target, names, seconds=3 * SECONDS)
-        if status != 0 or passed(output) != len(names):
-            stop(f"{output}\n{target}: without a fault {len(names)} tests must pass: {', '.join(names)}")
-        print(f"without a fault: {target}: {len(names)} pass", flush=True)
-
-
-def try_one(mutation):
-    path = TREE / mutation["file"]
-    original = path.read_text()
-    path.write_text(original.replace(mutation["old"], mutation["new"]))
-    log = ""
-    try:
-        for target, names in wanted(mutation["tests"]).items():
-            status, output = test(target, names)
-            log += output
-            if not built(output):
-                return "does not build", log
-            if status == 0:
-                continue
-            return verdict(target, names, status, output), log
-        return "SURVIVED", log
-    finally:
-        path.write_text(original)
 
 
 def verdict(target, names, status, output):
@@ -200,6 +138,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="beginnings of names")
     parser.add_argument("--again", action="store_true", help="run what already has a result, too")
+    parser.add_argument("--jobs", type=int, default=2, help="faults at a time (2)")
     parser.add_argument("--list", action="store_true", help="show the faults and run nothing")
     arguments = parser.parse_args()
     mutations = load()
@@ -224,14 +163,26 @@ def main():
 
     chosen = [m for m in mutations if not arguments.names or m["name"].startswith(tuple(arguments.names))]
     due = [m for m in chosen if arguments.again or not known(m) or results[m["name"]]["result"] in ("SURVIVED", "does not build")]
+    lock = threading.Lock()
+
+    def note(mutation, result, log):
+        with lock:
+            print(f"{mutation['name']:28} {result}", flush=True)
+            (WORK / f"{mutation['name']}.log").write_text(log)
+            results[mutation["name"]] = {"key": key(mutation), "result": result}
+            RESULTS.write_text(json.dumps(results, indent=1))
+
     if due:
-        baseline(due)
-    for mutation in due:
-        result, log = try_one(mutation)
-        print(f"{mutation['name']:28} {result}", flush=True)
-        (WORK / f"{mutation['name']}.log").write_text(log)
-        results[mutation["name"]] = {"key": key(mutation), "result": result}
-        RESULTS.write_text(json.dumps(results, indent=1))
+        bench = Bench(TREE, BUILD, WORK)
+        bench.prepare(due)
+        kernels = [m for m in due if m["file"].startswith("kernels/")]
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            # One of them builds with cargo what is no kernel, one fault after the other.
+            rest = [m for m in due if m not in kernels]
+            jobs = [pool.submit(lambda: [note(m, *bench.try_source(m, verdict)) for m in rest])]
+            jobs += [pool.submit(lambda m=m: note(m, *bench.try_kernel(m, verdict))) for m in kernels]
+            for job in jobs:
+                job.result()
     failed = [m["name"] for m in mutations if known(m) and results[m["name"]]["result"] in ("SURVIVED", "does not build")]
     missing = [m["name"] for m in mutations if not known(m)]
     if missing:

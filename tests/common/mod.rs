@@ -4,6 +4,8 @@
 
 pub mod compare;
 #[cfg(feature = "cuda")]
+pub mod counted;
+#[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod goldens;
 #[cfg(feature = "cuda")]

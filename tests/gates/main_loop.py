@@ -3,7 +3,7 @@
 
     tests/gates/main_loop.py            compare with tests/gates/main_loop.json; exit status 1 where something became worse
     tests/gates/main_loop.py --write    record what is there now
-    tests/gates/main_loop.py --table    print the record's main loops as the table of docs/performance.md
+    tests/gates/main_loop.py --table    print the record's main loops and registers as the tables of docs/performance.md
 
 Every PTX unit that the build made is assembled for each device that would compile it. No kernel may spill or have a stack frame.
 Of a kernel with tensor-core instructions, one trip through the main loop of one warp is counted, and what the loop asks of a
@@ -211,14 +211,26 @@ def table(found):
     return "\n".join(rows)
 
 
+def registers(found):
+    """Of every kernel on every device that it is compiled for."""
+    kernels = {}
+    for name, fields in found.items():
+        kernel, device = name.split(" sm_")
+        kernels.setdefault(kernel, {})[int(device)] = fields["registers"]
+    rows = ["| kernel | " + " | ".join(f"{device / 10}" for device in DEVICES) + " |", "|---" * (len(DEVICES) + 1) + "|"]
+    rows += [f"| `{kernel}` | " + " | ".join(str(of.get(device, "")) for device in DEVICES) + " |" for kernel, of in kernels.items()]
+    return "\n".join(rows)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ptx", type=Path, help="folder with the units; otherwise that of the newest build under target/")
     parser.add_argument("--write", action="store_true", help="record what is there now")
-    parser.add_argument("--table", action="store_true", help="print the record's main loops as a table")
+    parser.add_argument("--table", action="store_true", help="print the record as tables")
     arguments = parser.parse_args()
     if arguments.table:
-        print(table(json.loads(RECORD.read_text())))
+        record = json.loads(RECORD.read_text())
+        print(table(record), registers(record), sep="\n\n")
         return 0
     found = all_kernels(arguments.ptx or newest_build())
     if arguments.write:

@@ -1,6 +1,11 @@
 #!/bin/sh
-# The gate on the kernels' machine code, after a build; ptxas and nvdisasm are fetched from PyPI into target/ (about 60 MB, once)
-# unless PTXAS and NVDISASM name them or they are on PATH. Arguments are passed on.
+# The gates on the kernels, after a build: on their machine code (main_loop.py) and on how they use memory (counters.py; a whole
+# pass is judged by `cargo test --test cuda_counters`). ptxas and nvdisasm are fetched from PyPI into target/ (about 60 MB, once) unless
+# PTXAS and NVDISASM name them or they are on PATH.
+#
+#   sh tests/gates/run.sh            judge; exit status 1 where something became worse
+#   sh tests/gates/run.sh --write    record what is there now, in main_loop.json and network.json
+#   sh tests/gates/run.sh --table    print the record of machine code as the tables of docs/performance.md
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -10,4 +15,8 @@ if [ -z "${PTXAS:-}" ] && ! command -v ptxas >/dev/null && [ ! -e target/gates/n
     chmod +x target/gates/nvidia/*/bin/ptxas target/gates/nvidia/*/bin/nvdisasm
 fi
 python3 -m unittest discover --start-directory tests/gates
-exec python3 tests/gates/main_loop.py "$@"
+python3 tests/gates/main_loop.py "$@"
+case "${1:-}" in
+"") exec python3 tests/gates/counters.py ;;
+--write) CAMSHAFT_GATES=write exec sh tests/run.sh --quiet --test cuda_counters ;;
+esac

@@ -1,0 +1,49 @@
+"""Tests of counters.py: `python3 -m unittest discover tests/gates`."""
+
+import unittest
+
+import counters as gate
+
+
+def launch(kernel, wavefronts=4, sectors=10, ideal=10):
+    shared = {"wavefronts": wavefronts, "ideal_wavefronts": 4}
+    moved = {"sectors": sectors, "ideal_sectors": ideal}
+    none = {"wavefronts": 0, "ideal_wavefronts": 0}
+    nothing = {"sectors": 0, "ideal_sectors": 0}
+    counters = {"shared_load": shared, "shared_store": none, "shared_atomic": none, "global_load": moved, "global_store": nothing}
+    return {"kernel": kernel, "counters": counters}
+
+
+def judged(*launches, expected=frozenset({"k"})):
+    kernels = {}
+    gate.add(kernels, launches)
+    return gate.judge(kernels, expected)
+
+
+class Judging(unittest.TestCase):
+    def test_good_launches_pass(self):
+        self.assertEqual(judged(launch("k"), launch("k", ideal=20)), [])
+        self.assertEqual(judged(launch("k", sectors=0, ideal=0)), [], "nothing moved")
+
+    def test_each_limit(self):
+        self.assertEqual(len(judged(launch("k"), launch("k", wavefronts=5))), 1, "one conflict in any launch")
+        self.assertEqual(len(judged(launch("k", ideal=8))), 1)
+        self.assertEqual(judged(launch("k", ideal=8), launch("k")), [], "nine tenths of all")
+        self.assertEqual(len(judged(launch("k", ideal=float("nan")))), 1)
+
+    def test_a_kernel_that_no_test_runs(self):
+        self.assertEqual(len(judged(launch("k"), expected=frozenset({"k", "l"}))), 1)
+
+    def test_excuses_have_a_limit_and_a_reason(self):
+        for beginning, least, _, reason in gate.EXCUSED:
+            self.assertTrue(beginning and 0 < least <= gate.LEAST_SECTORS and reason)
+        for beginning, least, conflicts, _ in gate.EXCUSED:
+            kernel = f"{beginning}_x"
+            self.assertEqual(gate.excuse(kernel)[0], beginning, "the first that fits counts")
+            self.assertEqual(len(judged(launch(kernel, sectors=1000, ideal=1000 * least - 9), expected=frozenset())), 1)
+            if not conflicts:
+                self.assertEqual(len(judged(launch(kernel, wavefronts=5), expected=frozenset())), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -34,16 +34,65 @@ fn log_totals(evidence: &Evidence<'_>) -> Vec<f64> {
     let (head, means) = (evidence.head(), evidence.means());
     let mut largest = vec![f64::NEG_INFINITY; means.len()];
     let mut totals = vec![0.0; means.len()];
-    let logits = |class: usize| {
-        let logit = f64::from(evidence.logits()[class]);
-        head.row(class).iter().zip(means).map(move |(&weight, mean)| logit - f64::from(weight) * mean)
-    };
-    for class in 0..head.classes() {
-        largest.iter_mut().zip(logits(class)).for_each(|(largest, logit)| *largest = largest.max(logit));
-    }
-    for class in 0..head.classes() {
-        let terms = logits(class).zip(&largest).map(|(logit, largest)| (logit - largest).exp());
-        totals.iter_mut().zip(terms).for_each(|(total, term)| *total += term);
-    }
+    // K C exponentials: with the vectors that this machine has.
+    pulp::Arch::new().dispatch(|| {
+        for (weights, &logit) in head.weights().chunks_exact(means.len().max(1)).zip(evidence.logits()) {
+            for ((largest, &weight), mean) in largest.iter_mut().zip(weights).zip(means) {
+                let less = f64::from(logit) - f64::from(weight) * mean;
+                *largest = if less > *largest { less } else { *largest };
+            }
+        }
+        for (weights, &logit) in head.weights().chunks_exact(means.len().max(1)).zip(evidence.logits()) {
+            for (((total, largest), &weight), mean) in totals.iter_mut().zip(&largest).zip(weights).zip(means) {
+                *total += exp(f64::from(logit) - f64::from(weight) * mean - largest);
+            }
+        }
+    });
     totals.iter().zip(&largest).map(|(total, largest)| largest + total.ln()).collect()
+}
+
+/// `exp(x)` for `x <= 0`, without a branch, so that loops over it become vectors; 0 is 4e-308 here. Within 3 units in the last place:
+/// `2^n` times the Taylor series at a distance of at most ln 2 / 2.
+#[inline(always)]
+fn exp(x: f64) -> f64 {
+    const LN_2: [f64; 2] = [6.931_471_803_691_238_2e-1, 1.908_214_929_270_587_7e-10]; // the first times any n is exact
+    const ROUND: f64 = 6_755_399_441_055_744.0; // 1.5 2^52: adding it leaves the nearest whole number in the lowest bits
+    const SERIES: [f64; 13] = [
+        1.0 / 6_227_020_800.0,
+        1.0 / 479_001_600.0,
+        1.0 / 39_916_800.0,
+        1.0 / 3_628_800.0,
+        1.0 / 362_880.0,
+        1.0 / 40_320.0,
+        1.0 / 5_040.0,
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        0.5,
+        1.0,
+    ];
+    let x = if x < -708.0 { -708.0 } else { x }; // NaN stays
+    let n = x * std::f64::consts::LOG2_E + ROUND;
+    let whole = n - ROUND;
+    let rest = x - whole * LN_2[0] - whole * LN_2[1];
+    let series = SERIES.iter().fold(0.0, |sum, factor| sum * rest + factor) * rest + 1.0;
+    f64::from_bits(series.to_bits().wrapping_add(n.to_bits() << 52))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::exp;
+
+    #[test]
+    fn exponentials_are_the_standard_librarys() {
+        for step in 0..=70_800 {
+            let x = f64::from(step) * -0.009_999_7;
+            let (got, want) = (exp(x), x.exp());
+            assert!((got - want).abs() <= 3.0 * f64::EPSILON * want, "exp({x}): {got:e}, not {want:e}");
+        }
+        assert_eq!(exp(0.0), 1.0);
+        assert!(exp(-1e300) < 1e-300 && exp(f64::NEG_INFINITY) < 1e-300);
+        assert!(exp(f64::NAN).is_nan());
+    }
 }

@@ -13,7 +13,7 @@ mod common;
 
 use std::time::Duration;
 
-use camshaft::cam::{Asked, Head, Method, Score, Selection, Targets};
+use camshaft::cam::{Asked, Head, Masking, Method, Score, Selection, Smoothing, Targets};
 use camshaft::cpu::Cpu;
 use camshaft::network::Model;
 use camshaft::tensor::Nhwc;
@@ -41,9 +41,10 @@ fn cam(criterion: &mut Criterion) {
     group.bench_function(id("forward"), |bencher| bencher.iter(|| cpu.forward(&images).expect("a result")));
     let pass = cpu.forward(&images).expect("a result");
     for score in [Score::Logit, Score::Probability] {
-        for &method in Method::ALL {
+        for &method in Method::ONE_PASS {
             let targets = Targets::Top(1, score);
-            let asked = Asked { targets, methods: vec![method], library: None, own_normalisation: false };
+            let (smoothing, masking) = (Smoothing::default(), Masking::default());
+            let asked = Asked { targets, methods: vec![method], library: None, own_normalisation: false, smoothing, masking };
             if score != Score::Logit && (!method.looks_at_classes() || method == Method::FinerCam) {
                 continue; // these explain the logit of one class
             }

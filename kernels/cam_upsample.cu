@@ -20,6 +20,7 @@
 //   byte floor of a block: features and logits of an image once, weights of a class once; outputs once; crop once. Wherever
 //   out_w is a multiple of 4, warps write and read whole sectors.
 #include "cam_asked.cuh"
+#include "pixels.cuh"
 
 struct CamUpsampleParams {
     int h, w, c;
@@ -126,11 +127,6 @@ __device__ __forceinline__ RowTap tap(int at, int outputs, int cells) {
     const int low = (int)(position / (2ll * outputs));
     if (low >= cells - 1) return {cells - 1, 0.f};
     return {low, __fdiv_rn((float)(int)(position - 2ll * outputs * low), (float)(2 * outputs))};
-}
-
-// As the CPU mixes: two products and a sum, each rounded. A fused multiply-add would round once less.
-__device__ __forceinline__ float mix(float weight, float low, float high) {
-    return __fadd_rn(__fmul_rn(1.f - weight, low), __fmul_rn(weight, high));
 }
 
 // Calls `visit(y, x, values, is_inside)` for the quads of the rows from `y0` up to `y1`: x is a multiple of QUAD, values past the

@@ -13,7 +13,7 @@
 //   values are because each step is rounded as there.
 //   byte floor of both passes: the part of the source that the weights reach once, the picture between the passes written
 //   and read once, crop and tensor once, weights once
-#include "common.cuh"
+#include "pixels.cuh"
 
 struct ResizeParams {
     int in_pitch;       // bytes from one row of the input to the next
@@ -108,29 +108,6 @@ __device__ __forceinline__ void store_bytes(unsigned char* out, int out_w, int x
         if (byte < out_w * 3) row[byte] = (unsigned char)segment.v[j];
     }
 }
-
-template <typename T, int CHANNELS> struct Pixel; // 16 bytes, of four halves 8
-
-template <> struct Pixel<float, 4> {
-    static __device__ __forceinline__ void store(float* y, float r, float g, float b) { *(float4*)y = make_float4(r, g, b, 0.f); }
-};
-template <> struct Pixel<f16, 4> {
-    static __device__ __forceinline__ void store(f16* y, float r, float g, float b) {
-        *(uint2*)y = make_uint2(ptx::f16x2_from_f32(r, g), ptx::f16x2_from_f32(b, 0.f));
-    }
-};
-template <> struct Pixel<f16, 8> {
-    static __device__ __forceinline__ void store(f16* y, float r, float g, float b) {
-        *(uint4*)y = make_uint4(ptx::f16x2_from_f32(r, g), ptx::f16x2_from_f32(b, 0.f), 0u, 0u);
-    }
-};
-#if __CUDA_ARCH__ >= 800
-template <> struct Pixel<bf16, 8> {
-    static __device__ __forceinline__ void store(bf16* y, float r, float g, float b) {
-        *(uint4*)y = make_uint4(ptx::bf16x2_from_f32(r, g), ptx::bf16x2_from_f32(b, 0.f), 0u, 0u);
-    }
-};
-#endif
 
 __device__ __forceinline__ float normalised(const float* __restrict__ normalisation, int c, unsigned byte) {
     return __fdiv_rn(__fsub_rn(__fdiv_rn((float)byte, 255.f), __ldg(normalisation + c)), __ldg(normalisation + 3 + c));

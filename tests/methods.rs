@@ -372,7 +372,7 @@ fn nothing_to_see_is_zeros() {
     for level in [0.0, 3.0] {
         let features = Nhwc::new([1, 4, 5, 3], vec![level; 4 * 5 * 3]);
         let y: Vec<f32> = logits(&head, &means(&features)).iter().map(|&y| y as f32).collect();
-        for &method in Method::ALL {
+        for &method in Method::ALL.iter().filter(|method| !method.masks()) {
             for class in [0, 1] {
                 let map = Evidence::new(&head, &features, 0, &y).map(method, &Target::of_class(class), None);
                 assert!(map.data().iter().all(|v| v.is_finite()), "{method}, {level}");

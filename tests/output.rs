@@ -191,7 +191,10 @@ fn entry(logit: f32) -> ClassEntry {
 
 fn explained(logit: f32) -> ImageEntry {
     let transform = CropTransform { original: (320, 256), resized: (320, 256), offset: (48, 16), crop: (224, 224) };
-    ImageEntry { file: "in/cat.jpg".into(), outcome: Outcome::Ok { transform, results: vec![entry(logit)], grid: None } }
+    ImageEntry {
+        file: "in/cat.jpg".into(),
+        outcome: Outcome::Ok { transform, results: vec![entry(logit)], forwards: 1, grid: None },
+    }
 }
 
 #[test]

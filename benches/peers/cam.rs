@@ -5,7 +5,7 @@ use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use camshaft::cam::{Asked, Head, Method, Score, Selection, Targets};
+use camshaft::cam::{Asked, Head, Masking, Method, Score, Selection, Smoothing, Targets};
 use camshaft::cpu::Cpu;
 use camshaft::network::Model;
 use camshaft::tensor::Nhwc;
@@ -44,7 +44,9 @@ fn main() -> anyhow::Result<()> {
         let (method, passes) =
             line.trim().split_once(' ').ok_or_else(|| anyhow::anyhow!("a method and a number, not `{line}`"))?;
         let methods = if method == "forward" { Vec::new() } else { vec![method.parse::<Method>()?] };
-        let asked = Asked { targets: Targets::Top(1, Score::Logit), methods, library: None, own_normalisation: false };
+        let (smoothing, masking) = (Smoothing::default(), Masking::default());
+        let targets = Targets::Top(1, Score::Logit);
+        let asked = Asked { targets, methods, library: None, own_normalisation: false, smoothing, masking };
         let (mut times, mut maps) = (Vec::new(), Vec::new());
         for _ in 0..passes.parse()? {
             let start = Instant::now();

@@ -49,11 +49,34 @@ impl<'a> Evidence<'a> {
     /// Finite wherever features, weights and logits are.
     ///
     /// # Panics
-    /// If the target names a class that the head does not have.
+    /// If the target names a class that the head does not have, or the method scores masked images ([`Method::masks`]), which only
+    /// [`crate::Engine`] can do.
     pub fn map(&self, method: Method, target: &Target, library: Option<Library>) -> Map {
         match methods::form(self, method, target, library) {
-            Form::Row(row) => class_activation_map(self.features, self.image, &row),
+            Form::Row(row) => self.weighted(&row, false),
             Form::Cells(cells) => Map::new(self.h(), self.w(), cells),
+        }
+    }
+
+    /// As [`Evidence::map`], but the first principal component of the weighted features instead of their sum, where the method
+    /// weighs them: smoother, and pytorch-grad-cam's `eigen_smooth`. Its sign is such that it covaries with the sum.
+    ///
+    /// # Panics
+    /// As [`Evidence::map`].
+    pub fn eigen_map(&self, method: Method, target: &Target, library: Option<Library>) -> Map {
+        match methods::form(self, method, target, library) {
+            Form::Row(row) => self.weighted(&row, true),
+            Form::Cells(cells) => Map::new(self.h(), self.w(), cells),
+        }
+    }
+
+    /// The features' weighted sum, or with `eigen` their first principal component. `row`: the weights `[C]`.
+    pub(crate) fn weighted(&self, row: &[f32], eigen: bool) -> Map {
+        if eigen {
+            let row: Vec<f64> = row.iter().map(|&weight| weight.into()).collect();
+            Map::new(self.h(), self.w(), methods::first_component(self, &row, &row))
+        } else {
+            class_activation_map(self.features, self.image, row)
         }
     }
 

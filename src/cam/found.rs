@@ -71,7 +71,15 @@ impl Found {
     /// The images, taken apart.
     pub(crate) fn into_images(self) -> impl Iterator<Item = FoundImage> {
         let images = self.logits.into_iter().zip(self.maps).zip(self.enlarged).zip(self.overlays);
-        images.map(|(((logits, maps), enlarged), overlays)| FoundImage { logits, maps, enlarged, overlays })
+        let image = |(((logits, maps), enlarged), overlays)| FoundImage {
+            logits,
+            maps,
+            enlarged,
+            overlays,
+            parts: Vec::new(),
+            forwards: 1,
+        };
+        images.map(image)
     }
 }
 
@@ -83,4 +91,8 @@ pub(crate) struct FoundImage {
     pub enlarged: Vec<Enlarged>,
     /// One for each map, or none.
     pub overlays: Vec<RgbImage>,
+    /// For each map those that it is the mean of, or nothing.
+    pub parts: Vec<Vec<Map>>,
+    /// Images that the network saw for it.
+    pub forwards: usize,
 }

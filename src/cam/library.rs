@@ -31,9 +31,21 @@ impl Library {
     pub fn methods(self) -> &'static [Method] {
         match self {
             Self::TorchCam => {
-                &[Method::Cam, Method::GradCam, Method::XGradCam, Method::GradCamPlusPlus, Method::LayerCam, Method::FinerCam]
+                const METHODS: [Method; 9] = [
+                    Method::Cam,
+                    Method::GradCam,
+                    Method::XGradCam,
+                    Method::GradCamPlusPlus,
+                    Method::LayerCam,
+                    Method::FinerCam,
+                    Method::ScoreCam,
+                    Method::SsCam,
+                    Method::IsCam,
+                ];
+                &METHODS
             }
-            Self::GradCam => Method::ALL.split_first().map_or(&[], |(_cam, others)| others),
+            // All but the first and the last two: cam, sscam, iscam.
+            Self::GradCam => &Method::ALL[1..Method::ALL.len() - 2],
         }
     }
 

@@ -7,7 +7,8 @@ use super::{Library, Normalisation, Score, Target};
 ///
 /// Between `layer4` and the scores there are a mean over positions and one linear layer, so that the gradient of a score at
 /// `layer4` is the same at every position and known without a backward pass: `g[c] = v . W[:, c] / (h w)`, where `v` is the
-/// score's gradient by the logits (see [`Target`]). All these methods therefore need no more than the forward pass.
+/// score's gradient by the logits (see [`Target`]). Most of these methods therefore need no more than the forward pass;
+/// [`Method::masks`] tells the others.
 ///
 /// In the formulas, `A` are the features (never negative, as `layer4` ends in a ReLU), `a[c]` and `S[c]` their mean and sum over
 /// positions, `r[c] = h w g[c]`, and `[x]` is `max(x, 0)`. What is computed is signed; where the paper ends with a ReLU,
@@ -46,6 +47,14 @@ pub enum Method {
     Fem,
     /// `sum w A`, `w` uniform in -1..1, always the same: what a method has to beat. No class takes part.
     RandomCam,
+    /// `sum w A`, `w` the softmax over channels of the score that the image has when all but what the channel shows is dimmed: Wang
+    /// et al., CVPR Workshops 2020, algorithm 1. A forward pass for every channel that is not constant.
+    ScoreCam,
+    /// Score-CAM with the mean score under noise on the mask: Wang et al., arXiv 2006.14255. 35 passes a channel.
+    SsCam,
+    /// Score-CAM with the mean score over shares of the mask from nothing to all: Naidu et al., arXiv 2010.03023. 10 passes a
+    /// channel.
+    IsCam,
 }
 
 impl_choice!(Method, "method");
@@ -76,6 +85,20 @@ pub enum MethodError {
         /// Classes of the network.
         classes: usize,
     },
+    /// Smoothing of a map that is a principal component itself.
+    #[error("method `{method}` is a principal component already: leave it out, or leave out the smoothing by one")]
+    EigenTwice {
+        /// The method.
+        method: Method,
+    },
+    /// Smoothing that a library does not have, at all or for the method.
+    #[error("{library} does not smooth maps of `{method}` so; leave out the smoothing or the library")]
+    NotSmoothed {
+        /// The library to be reproduced.
+        library: Library,
+        /// The method.
+        method: Method,
+    },
     /// A library without the method.
     #[error("{library} has no method `{method}`; it has {}", .library.methods().iter().map(|m| m.name()).collect::<Vec<_>>().join(", "))]
     NotOffered {
@@ -103,7 +126,13 @@ impl Method {
         Self::ShapleyCam,
         Self::Fem,
         Self::RandomCam,
+        Self::ScoreCam,
+        Self::SsCam,
+        Self::IsCam,
     ];
+
+    /// Those that one forward pass is enough for: all but the ones that score masked images, in the same order.
+    pub const ONE_PASS: &'static [Self] = Self::ALL.split_at(Self::ALL.len() - 3).0;
 
     /// The spelling on the command line and in manifests: pytorch-grad-cam's.
     pub fn name(self) -> &'static str {
@@ -122,6 +151,9 @@ impl Method {
             Self::ShapleyCam => "shapleycam",
             Self::Fem => "fem",
             Self::RandomCam => "randomcam",
+            Self::ScoreCam => "scorecam",
+            Self::SsCam => "sscam",
+            Self::IsCam => "iscam",
         }
     }
 
@@ -131,6 +163,11 @@ impl Method {
             Self::Cam => Normalisation::MinMax,
             _ => Normalisation::ReluMinMax,
         }
+    }
+
+    /// Whether it scores masked images, so that [`crate::Engine`] alone can compute its map, from many forward passes.
+    pub fn masks(self) -> bool {
+        matches!(self, Self::ScoreCam | Self::SsCam | Self::IsCam)
     }
 
     /// Whether the map depends on the class.
@@ -168,6 +205,7 @@ mod tests {
         assert!(error.starts_with("unknown method `gradcamm`, did you mean `gradcam`?"), "{error}");
         for method in Method::ALL {
             assert_eq!(method.name().parse(), Ok(*method));
+            assert_eq!(method.masks(), !Method::ONE_PASS.contains(method));
         }
     }
 }

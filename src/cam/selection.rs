@@ -1,6 +1,6 @@
 //! Which maps are computed.
 
-use super::{Enlarge, Enlarged, Evidence, Library, Map, Method, Normalisation, Score, Target};
+use super::{Enlarge, Enlarged, Evidence, Library, Map, Masking, Method, Normalisation, Score, Smoothing, Target};
 
 /// The maps that are computed from a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,6 +26,10 @@ pub struct Asked {
     /// Whether maps are shown with their method's own normalisation ([`Method::normalisation`]), whatever the style or the
     /// enlargement asks for.
     pub own_normalisation: bool,
+    /// Whether maps are smoothed, which is [`crate::Engine`]'s work: a backend does not.
+    pub smoothing: Smoothing,
+    /// Choices of methods that score masked images, which are the engine's work as well.
+    pub masking: Masking,
 }
 
 /// What is explained of each image.
@@ -61,7 +65,12 @@ impl Targets {
 impl Asked {
     /// Whether nothing but class activation maps by the paper is asked for, apart from the targets.
     pub(crate) fn is_plain(&self) -> bool {
-        self.methods == [Method::Cam] && self.library.is_none()
+        self.methods == [Method::Cam] && self.library.is_none() && self.smoothing == Smoothing::default()
+    }
+
+    /// Whether maps come from features in the host's memory: those that are smoothed, and those that take several passes.
+    pub(crate) fn by_host(&self) -> bool {
+        self.smoothing != Smoothing::default() || self.methods.iter().any(|method| method.masks())
     }
 
     /// How maps of `method` are normalised where the style or the enlargement asks for `normalisation`.

@@ -31,24 +31,39 @@ pub(crate) struct Sampler<'a> {
 
 /// The two cells that a position lies between, along one axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Tap {
-    low: usize,
-    high: usize,
+pub(crate) struct Tap {
+    pub low: usize,
+    pub high: usize,
     /// Weight of `high`; `low` has the rest.
-    weight: f32,
+    pub weight: f32,
 }
 
 impl Tap {
     /// `position` is a fraction of the axis: 0 its start, 1 its end, `(i + 0.5) / cells` the centre of cell `i`. Worked out in
     /// f64, because an f32 position has few digits left for the weight.
     fn at(position: f64, cells: usize) -> Self {
+        Self::near(position * cells as f64 - 0.5, cells)
+    }
+
+    /// Where pixel `at` of `pixels` lies, which have the same outer edges as the cells.
+    pub(crate) fn centred(at: usize, pixels: usize, cells: usize) -> Self {
+        Self::at((at as f64 + 0.5) / pixels as f64, cells)
+    }
+
+    /// Where pixel `at` of `pixels` lies, the first and last of which have the centres of the first and last cell.
+    pub(crate) fn aligned(at: usize, pixels: usize, cells: usize) -> Self {
+        Self::near(if pixels > 1 { at as f64 * (cells - 1) as f64 / (pixels - 1) as f64 } else { 0.0 }, cells)
+    }
+
+    /// `centre` in cells, from the centre of the first; those outside take the nearest.
+    fn near(centre: f64, cells: usize) -> Self {
         let last = cells - 1;
-        let centre = (position * cells as f64 - 0.5).clamp(0.0, last as f64);
+        let centre = centre.clamp(0.0, last as f64);
         let low = centre as usize;
         Self { low, high: (low + 1).min(last), weight: (centre - low as f64) as f32 }
     }
 
-    fn mix(self, low: f32, high: f32) -> f32 {
+    pub(crate) fn mix(self, low: f32, high: f32) -> f32 {
         (1.0 - self.weight) * low + self.weight * high
     }
 }

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Context;
-use camshaft::cam::{FoundBox, Method, Target};
+use camshaft::cam::{FoundBox, Method, Smoothing, Target};
 use camshaft::engine::{ClassMap, Engine, Explanation, Request};
 use camshaft::input::Picture;
 use camshaft::output::{
@@ -55,9 +56,11 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
     let run = Run::new(&engine, &args.inputs, Some(&args.out), args.model.workers())?;
 
     // Where the device draws, the finished pictures come back with the maps; else the workers draw, side by side.
-    // It knows no library's look.
+    // It knows no library's look, and of maps that take more than one pass it has none.
+    let smoothing = args.methods.smoothing();
+    let one_pass = smoothing == Smoothing::default() && !methods.iter().any(|method| method.masks());
     let shows = save.contains(&Artifact::Overlay) || args.grid || args.methods.compares();
-    let drawn = shows && args.methods.compat.is_none() && args.view == View::Crop && engine.draws_overlays();
+    let drawn = shows && one_pass && args.methods.compat.is_none() && args.view == View::Crop && engine.draws_overlays();
     let request = if drawn { look.ask(request, methods[0]) } else { request };
     let named = |targets: Vec<Target>| AskedClasses::Classes(targets.iter().map(AskedClass::from).collect());
     let asked = Asked { classes: targets.map_or(AskedClasses::Top(args.top as usize), named), save: save.clone() };
@@ -65,6 +68,8 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
     head.method = methods.iter().map(|method| method.name()).collect::<Vec<_>>().join(",");
     head.score = args.methods.score;
     head.compat = args.methods.compat;
+    (head.aug_smooth, head.eigen_smooth) = (smoothing.augment, smoothing.eigen);
+    head.masking = methods.iter().any(|method| method.masks()).then(|| args.methods.masking());
     head.grid = args.grid || args.methods.compares();
     let boxes = &args.boxes.boxes();
     head.boxes = boxes.clone();
@@ -92,8 +97,12 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
         Finished { shown: ImageEntry { file: file.to_owned(), outcome }, fault }
     };
     let skip = |place: usize| done[place].is_some();
+    let (start_time, mut forwards) = (Instant::now(), 0);
     let tally = run.each(&request, args.view.needs_photo(), skip, finish, |place, entry| {
         record.add(place, &entry)?;
+        if let Outcome::Ok { forwards: more, .. } = entry.outcome {
+            forwards += more;
+        }
         if args.json {
             reader = reader && stdout::unless_closed(stdout::json(&entry))?;
         } else if reader {
@@ -104,6 +113,10 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
     let path = record.finish(tally.is_complete())?;
     if reader {
         stdout::unless_closed(table.print())?;
+    }
+    if smoothing.augment || methods.iter().any(|method| method.masks()) {
+        let seconds = start_time.elapsed().as_secs_f64();
+        eprintln!("{forwards} forward passes in {seconds:.1} s, {:.1} a second", forwards as f64 / seconds);
     }
     eprintln!("manifest: {}", path.display());
     Ok(tally.exit_code("; go on with the same command and --resume"))
@@ -146,7 +159,8 @@ impl Job<'_> {
         let results = self.explanation.maps.par_iter().map(|map| self.write_class(&scene, map)).collect::<anyhow::Result<_>>()?;
         let is_sheet = self.args.grid || self.args.methods.compares();
         let grid = if is_sheet { Some(self.write_sheet(&scene)?) } else { None };
-        Ok(Outcome::Ok { transform: *input.transform(), results, grid })
+        let forwards = self.explanation.forwards;
+        Ok(Outcome::Ok { transform: *input.transform(), results, forwards, grid })
     }
 
     fn write_class(&self, scene: &Scene, class: &ClassMap) -> anyhow::Result<ClassEntry> {

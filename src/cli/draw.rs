@@ -59,8 +59,8 @@ impl Look {
         Ok(match self.library {
             None => Drawing::Own { scene, map: &class.map, style, size: (h, w) },
             Some(library) => {
-                let map = library.normalise(class.method, &class.map)?;
-                let shown = library.enlarge(&map, h, w);
+                let maps = if class.parts.is_empty() { std::slice::from_ref(&class.map) } else { &class.parts };
+                let (map, shown) = library.show(class.method, maps, h, w)?;
                 let Style { colormap, alpha, .. } = style;
                 Drawing::Library { input, map, shown, style: LibraryStyle { library, colormap, alpha } }
             }

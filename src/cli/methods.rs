@@ -1,7 +1,7 @@
 //! Which maps are computed: methods, scores, whose formulas.
 
 use camshaft::Error;
-use camshaft::cam::{Library, Method, Score, Target};
+use camshaft::cam::{Library, Masking, Method, MethodError, Score, Smoothing, Target};
 use camshaft::engine::{Engine, Request};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -9,14 +9,15 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use super::Usage;
 use super::args::choice;
 
-/// How classes are explained. All of it comes from one forward pass.
+/// How classes are explained. All of it comes from one forward pass, unless it says otherwise.
 #[derive(Args)]
 #[command(next_help_heading = "Method")]
 pub struct MethodOptions {
-    /// Methods, with commas between them; see docs/methods.md. Default: cam
+    /// Methods, with commas between them; see docs/methods.md. Default: cam. The last three take a forward pass for each channel
+    /// (512 in ResNet-18), or 35 (sscam) or 10 (iscam)
     #[arg(short, long = "method", value_name = "METHOD", value_delimiter = ',', value_parser = choice(Method::ALL, Method::name))]
     methods: Vec<Method>,
-    /// Compute these methods, or all, and draw them side by side (implies --grid)
+    /// Compute these methods, or all that one forward pass is enough for, and draw them side by side (implies --grid)
     #[arg(long, value_name = "METHODS", value_delimiter = ',', conflicts_with = "methods", value_parser = compared())]
     compare: Vec<Compared>,
     /// What of a class is explained: its logit, its probability, or their sum in logarithms (rest)
@@ -25,6 +26,26 @@ pub struct MethodOptions {
     /// Reproduce the maps and pictures of torchcam 0.5.0 or grad-cam 1.5.7, defects included; on the crop only
     #[arg(long, value_name = "LIBRARY", value_parser = choice(Library::ALL, Library::name))]
     pub compat: Option<Library>,
+    /// Average the maps of the image and its mirror image, each in three strengths (0.9, 1, 1.1): six times the forward passes
+    #[arg(long)]
+    pub aug_smooth: bool,
+    /// Draw the first principal component of the weighted features instead of their sum
+    #[arg(long)]
+    pub eigen_smooth: bool,
+    /// Masked images of each channel for sscam and iscam. Default: 35 and 10
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    samples: Option<u32>,
+    /// Standard deviation of the noise that sscam adds to masks
+    #[arg(long, value_name = "STD", default_value = "2", value_parser = deviation)]
+    noise: f32,
+    /// Which noise
+    #[arg(long, value_name = "N", default_value = "0")]
+    seed: u64,
+}
+
+fn deviation(text: &str) -> Result<f32, String> {
+    let number = text.parse().ok().filter(|noise: &f32| noise.is_finite() && *noise >= 0.0);
+    number.ok_or_else(|| "expected a number that is not negative".to_owned())
 }
 
 /// What the engine is asked for.
@@ -57,12 +78,23 @@ impl MethodOptions {
 
     /// Whether something else than class activation maps of logits by the paper is asked for.
     pub fn is_special(&self) -> bool {
-        self.compares() || !self.methods.is_empty() || self.score != Score::Logit || self.compat.is_some()
+        let smoothed = self.smoothing() != Smoothing::default();
+        self.compares() || !self.methods.is_empty() || self.score != Score::Logit || self.compat.is_some() || smoothed
+    }
+
+    /// How maps are smoothed.
+    pub fn smoothing(&self) -> Smoothing {
+        Smoothing { eigen: self.eigen_smooth, augment: self.aug_smooth }
+    }
+
+    /// How images are masked.
+    pub fn masking(&self) -> Masking {
+        Masking { samples: self.samples.map(|samples| samples as usize), deviation: self.noise, seed: self.seed }
     }
 
     /// `request` with these options, checked against the engine's classes.
     pub fn apply(&self, request: Request, engine: &Engine) -> Result<Work, Usage> {
-        let mut request = request.score(self.score);
+        let mut request = request.score(self.score).smoothing(self.smoothing()).masking(self.masking());
         if let Some(library) = self.compat {
             request = request.library(library);
         }
@@ -70,9 +102,10 @@ impl MethodOptions {
         for compared in &self.compare {
             match compared {
                 Compared::One(method) => methods.push(*method),
-                // All that can answer: not every method tells two classes apart, or is in every library.
+                // All that can answer: not every method tells two classes apart, or is in every library. Those that take hundreds of
+                // passes are there by name only.
                 Compared::All => methods.extend(
-                    Method::ALL
+                    Method::ONE_PASS
                         .iter()
                         .copied()
                         .filter(|&method| !matches!(engine.resolve(&request.clone().methods([method])), Err(Error::Method(_)))),
@@ -90,6 +123,8 @@ impl MethodOptions {
         });
         let request = request.methods(once.iter().copied());
         let targets = engine.resolve(&request).map_err(|error| match error {
+            Error::Method(MethodError::EigenTwice { .. }) => Usage(format!("--eigen-smooth: {error}")),
+            Error::Method(MethodError::NotSmoothed { .. }) => Usage(format!("--compat: {error}")),
             Error::Method(_) => Usage(format!("--method: {error}")),
             error => Usage(format!("--class: {error}; `camshaft labels` lists the names")),
         })?;

@@ -11,7 +11,7 @@ use camshaft::tensor::Precision;
 use clap::Args;
 
 use super::args::choice;
-use super::{Usage, fetch};
+use super::{Usage, fetch, progress};
 
 /// Names the device where the command line does not.
 const DEVICE: &str = "CAMSHAFT_DEVICE";
@@ -134,8 +134,11 @@ impl InputOptions {
 
     /// The engine for pictures that are prepared so.
     pub fn engine(&self, recipe: Recipe, model: &ModelOptions) -> Result<Engine, Error> {
-        fetch::with_bar(|progress| model.placed()?.recipe(recipe).batch(self.batch as usize).build_with_progress(progress))
-            .inspect(tell_fallback)
+        fetch::with_bar(|progress| {
+            let builder = model.placed()?.recipe(recipe).batch(self.batch as usize);
+            builder.watch(progress::masks()).build_with_progress(progress)
+        })
+        .inspect(tell_fallback)
     }
 }
 

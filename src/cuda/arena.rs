@@ -36,6 +36,12 @@ impl Region {
         Self { offset: self.offset + index * bytes, bytes }
     }
 
+    /// `count` parts from `first` on, of equal ones of so many bytes.
+    pub(super) fn run(self, first: usize, count: usize, bytes: usize) -> Self {
+        debug_assert!((first + count) * bytes <= self.bytes);
+        Self { offset: self.offset + first * bytes, bytes: count * bytes }
+    }
+
     /// Where `self` lies in `outer`, in bytes.
     pub(super) fn within(self, outer: Self) -> std::ops::Range<usize> {
         let start = self.offset - outer.offset;
@@ -133,6 +139,15 @@ impl Arena {
         let bytes: &[u8] = bytemuck::cast_slice(values);
         let mut target = self.memory.slice_mut(region.offset..region.offset + bytes.len());
         Ok(self.stream.memcpy_htod(bytes, &mut target)?)
+    }
+
+    /// Enqueues a copy of `source`, which memory on the same stream holds, to a part of the same length.
+    ///
+    /// # Errors
+    /// If the driver refuses.
+    pub(super) fn copy(&mut self, region: Region, source: &CudaView<'_, u8>) -> Result<(), CudaError> {
+        let mut target = self.memory.slice_mut(region.offset..region.offset + region.bytes);
+        Ok(self.stream.memcpy_dtod(source, &mut target)?)
     }
 
     /// Waits for all earlier work on the stream and copies a part to the host.

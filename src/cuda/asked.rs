@@ -47,6 +47,9 @@ impl Form {
             Method::ShapleyCam => Self::Shapley,
             Method::Fem => Self::Fem,
             Method::RandomCam => Self::Random,
+            Method::ScoreCam | Method::SsCam | Method::IsCam => {
+                unreachable!("`{method}` scores masked images: no formula of one pass")
+            }
         }
     }
 }
@@ -70,6 +73,9 @@ pub struct AskedShape {
 
 impl AskedShape {
     /// For a network of `classes` classes.
+    ///
+    /// # Panics
+    /// If a method scores masked images ([`Method::masks`]).
     pub fn of(asked: &Asked, classes: usize) -> Self {
         let forms = || asked.methods.iter().map(|&method| Form::of(method, asked.library));
         let (targets, terms) = match &asked.targets {
@@ -112,6 +118,9 @@ impl AskedShape {
 }
 
 /// `asked` as the kernels read it, for maps that are shown like this.
+///
+/// # Panics
+/// As [`AskedShape::of`].
 pub fn encode(asked: &Asked, classes: usize, show: Option<Show>) -> Vec<u8> {
     let (mut terms, mut targets) = (Vec::new(), Vec::new());
     let mut target = |first: usize, count: usize, score: Score| {
@@ -177,14 +186,15 @@ pub(super) fn library_number(library: Option<Library>) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cam::{Target, Term};
+    use crate::cam::{Masking, Smoothing, Target, Term};
 
     #[test]
     fn what_is_asked_lies_where_the_kernels_read_it() {
         let target = Target::new(vec![Term { class: 3, factor: 0.5 }, Term { class: 7, factor: -2.0 }], Score::Rest).unwrap();
         let targets = Targets::Given(vec![Target::of_class(9), target]);
         let methods = vec![Method::GradCamElementWise, Method::EigenCam];
-        let asked = Asked { targets, methods, library: None, own_normalisation: true };
+        let (smoothing, masking) = (Smoothing::default(), Masking::default());
+        let asked = Asked { targets, methods, library: None, own_normalisation: true, smoothing, masking };
         let shape = AskedShape::of(&asked, 10);
         assert_eq!((shape.targets, shape.terms, shape.maps(), shape.eigens), (2, Some(3), 4, 1));
         assert_eq!(shape.wanted, 1 << Form::Positive as u32 | 1 << Form::Eigen as u32);

@@ -6,9 +6,10 @@ use half::{bf16, f16};
 
 use super::pipeline::{Outcome, Pipeline, Run, Slot, open};
 use super::source::{self, Images, Show, Source};
-use super::{CudaError, DevicePasses, DeviceTimes, Modules, device, facts};
+use super::{CudaError, DevicePasses, DeviceTimes, Kept, Modules, Unsupported, device, facts};
 use crate::bench::GpuFacts;
-use crate::cam::{Enlarge, Found, Selection};
+use crate::cam::{Enlarge, Enlargement, Found, Mask, Selection};
+use crate::cpu::Forward;
 use crate::input;
 use crate::network::{Layer, Model, PlanReport};
 use crate::tensor::{Nhwc, Precision};
@@ -134,6 +135,12 @@ impl Cuda {
         if let Some(class) = selection.largest_class().filter(|&class| class >= self.classes) {
             return Err(CudaError::Class { class, classes: self.classes });
         }
+        if let Selection::Asked(asked) = selection
+            && asked.by_host()
+        {
+            let reason = "smoothed maps and those of masked images are an engine's work".to_owned();
+            return Err(Unsupported { kernel: "cam_rows", reason }.into());
+        }
         let start = |images: Source<'_>, image| {
             let mut slot = Slot::default();
             self.with(|pipeline| {
@@ -180,6 +187,39 @@ impl Cuda {
     pub fn visit(&self, images: &Nhwc, mut visit: impl FnMut(&Layer, [usize; 4], &[f32])) -> Result<(), CudaError> {
         check(images)?;
         self.with(|pipeline| pipeline.visit(images, &mut visit))
+    }
+
+    /// Runs normalised images `[N, H, W, 3]`, at most `batch` in a pass, and keeps them on the device with their features, which
+    /// come back with the scores, for [`Cuda::score_masks`].
+    ///
+    /// # Errors
+    /// As [`Cuda::run_into`]; batches are not split.
+    pub fn keep(&self, images: &Nhwc, batch: usize) -> Result<(Forward, Kept), CudaError> {
+        check(images)?;
+        let mut kept = None;
+        self.with(|pipeline| {
+            kept = Some(pipeline.keep(images, batch)?);
+            Ok(())
+        })?;
+        kept.ok_or(CudaError::Ended { reason: "nothing was kept".to_owned() })
+    }
+
+    /// Scores what `masks` leave of images that were kept: each is over the image of that number, and made on the device, straight
+    /// into the network's input. Shows `each` the number of a mask and the logits `[K]`, in order. At most `batch` masked images are
+    /// in a pass, fewer where the device has no room; two passes are under way at a time.
+    ///
+    /// # Errors
+    /// [`CudaError::Unsupported`] for a mask of an image or channel that is not there, or an enlargement of other sizes; else as
+    /// [`Cuda::run_into`].
+    pub fn score_masks(
+        &self,
+        kept: &Kept,
+        enlargement: &Enlargement,
+        masks: &[(usize, Mask)],
+        batch: usize,
+        each: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), CudaError> {
+        self.with(|pipeline| pipeline.score_masks(kept, enlargement, masks, batch, each))
     }
 
     /// How a pass over `n` images of `h` x `w` runs that computes `maps` maps of each.

@@ -2,8 +2,8 @@
 
 use super::real::{Convolutions, Real};
 use super::{
-    BatchNorm, CamEigen, CamRows, CamUpsample, CudaError, GlobalAvgPool, Linear, MaxPool2d, Modules, Preprocess, SoftmaxTopk,
-    Stem,
+    BatchNorm, CamEigen, CamRows, CamUpsample, CudaError, GlobalAvgPool, Linear, MaskImage, MaxPool2d, Modules, Preprocess,
+    SoftmaxTopk, Stem,
 };
 use crate::tensor::Precision;
 
@@ -12,6 +12,8 @@ pub(super) struct Operators<T: Real> {
     padded: Preprocess<T>,
     /// For the stem, which reads 3.
     packed: Option<Preprocess<T>>,
+    padded_masks: MaskImage<T>,
+    packed_masks: Option<MaskImage<T>>,
     pub convolutions: T::Convolutions,
     /// Where the precision has one.
     pub stem: Option<Stem<T>>,
@@ -34,6 +36,8 @@ impl<T: Real> Operators<T> {
         Ok(Self {
             padded: Preprocess::new(modules, T::IMAGE_CHANNELS)?,
             packed: T::HAS_STEM.then(|| Preprocess::new(modules, 3)).transpose()?,
+            padded_masks: MaskImage::new(modules, T::IMAGE_CHANNELS)?,
+            packed_masks: T::HAS_STEM.then(|| MaskImage::new(modules, 3)).transpose()?,
             convolutions: T::Convolutions::new(modules, precision)?,
             stem: T::HAS_STEM.then(|| Stem::new(modules)).transpose()?,
             batch_norm: BatchNorm::new(modules)?,
@@ -45,6 +49,11 @@ impl<T: Real> Operators<T> {
             cam_eigen: CamEigen::new(modules)?,
             cam: CamUpsample::new(modules)?,
         })
+    }
+
+    /// The kernel of masked images for images of so many channels.
+    pub(super) fn mask_image(&self, channels: usize) -> &MaskImage<T> {
+        self.packed_masks.as_ref().filter(|_| channels == 3).unwrap_or(&self.padded_masks)
     }
 
     /// The preprocessing for images of so many channels.

@@ -9,6 +9,7 @@ use image::RgbImage;
 use super::blueprint::{Blueprint, Key, Maps};
 use super::colormaps::Colormaps;
 use super::lane::{Flight, Lane};
+use super::masked::{Kept, MaskedImages, Scored};
 use super::measure::{DevicePasses, DeviceTimes};
 use super::operators::Operators;
 use super::parameters::Parameters;
@@ -16,12 +17,13 @@ use super::plan::{Body, Plan};
 use super::real::Real;
 use super::source::Source;
 use super::{AskedShape, CudaError, Modules, Norm, Show, encode_asked};
-use crate::cam::{Asked, Enlarge, Enlarged, Evidence, Found, Head, Levels, Map, Selection, Targets};
+use crate::cam::{Asked, Enlarge, Enlarged, Enlargement, Evidence, Found, Head, Levels, Map, Mask, Selection, Targets};
+use crate::cpu::Forward;
 use crate::network::{Layer, Model, Network, PlanReport, PlannedStep};
 use crate::tensor::{Nhwc, Precision};
 
 /// Passes that may be under way: the pictures of one are copied and resized while the other computes.
-const LANES: usize = 2;
+pub(super) const LANES: usize = 2;
 
 pub(super) struct Pipeline<T: Real> {
     lanes: [Lane; LANES],
@@ -72,6 +74,19 @@ pub(super) trait Run: Send {
     /// Runs in one pass, layer by layer.
     fn visit(&mut self, images: &Nhwc, visit: &mut Visitor<'_>) -> Result<(), CudaError>;
 
+    /// Runs images and keeps them with their features.
+    fn keep(&mut self, images: &Nhwc, batch: usize) -> Result<(Forward, Kept), CudaError>;
+
+    /// Scores what masks leave of images that were kept.
+    fn score_masks(
+        &mut self,
+        kept: &Kept,
+        enlargement: &Enlargement,
+        masks: &[(usize, Mask)],
+        batch: usize,
+        each: &mut Scored<'_>,
+    ) -> Result<(), CudaError>;
+
     /// Times passes by the device's clock.
     fn measure(&mut self, wanted: DevicePasses<'_>) -> Result<DeviceTimes, CudaError>;
 
@@ -117,7 +132,11 @@ impl<T: Real> Pipeline<T> {
     }
 
     pub(super) fn stream(&self) -> &Arc<CudaStream> {
-        self.lanes[0].stream()
+        self.lane_stream(0)
+    }
+
+    pub(super) fn lane_stream(&self, lane: usize) -> &Arc<CudaStream> {
+        self.lanes[lane].stream()
     }
 
     /// What the steps of this pipeline's plans refer to.
@@ -138,7 +157,7 @@ impl<T: Real> Pipeline<T> {
     }
 
     /// Gives back all memory but the parameters', once what uses it is complete. Says whether there was any.
-    fn release(&mut self) -> Result<bool, CudaError> {
+    pub(super) fn release(&mut self) -> Result<bool, CudaError> {
         let mut any = false;
         for lane in 0..LANES {
             self.land(lane);
@@ -166,8 +185,48 @@ impl<T: Real> Pipeline<T> {
         Ok(())
     }
 
+    /// One whole pass of images on the first lane; the plan goes back by [`Pipeline::keep_plan`].
+    pub(super) fn pass(&mut self, key: Key, images: Source<'_>) -> Result<Plan, CudaError> {
+        self.land(0);
+        let mut plan = match self.take(0, key) {
+            Err(error) if error.is_lack_of_memory() && self.release()? => self.take(0, key),
+            plan => plan,
+        }?;
+        let mut staging = std::mem::take(&mut self.lanes[0].staging);
+        let started = plan.start(&self.body(), images, &[], self.serial, &mut staging);
+        self.lanes[0].staging = staging;
+        started?;
+        plan.wait()?;
+        Ok(plan)
+    }
+
+    /// Starts a pass over masked images on a lane that is free.
+    pub(super) fn start_masked(&mut self, lane: usize, key: Key, images: &MaskedImages<'_>) -> Result<Plan, CudaError> {
+        let mut plan = self.take(lane, key)?;
+        plan.start_masked(&self.body(), images, self.serial)?;
+        Ok(plan)
+    }
+
+    /// Keeps a plan whose pass is complete for the next one of its kind.
+    pub(super) fn keep_plan(&mut self, lane: usize, plan: Plan) {
+        self.lanes[lane].keep(plan);
+    }
+
+    /// The logits of a complete pass, `[N, K]`. `first`: the number of its first image, for errors.
+    pub(super) fn logits<'p>(&self, plan: &'p Plan, first: usize) -> Result<&'p [f32], CudaError> {
+        let blueprint = &plan.blueprint;
+        let logits: &[f32] = plan.result(blueprint.layers[blueprint.layers.len() - 1])?;
+        let classes = logits.len() / blueprint.key.image[0];
+        if T::OVERFLOWS
+            && let Some(image) = logits.chunks_exact(classes).position(|logits| logits.iter().any(|logit| !logit.is_finite()))
+        {
+            return Err(CudaError::ActivationOverflow { image: first + image });
+        }
+        Ok(logits)
+    }
+
     /// Waits for the pass of a lane, if there is one, and puts what it found into its outcome.
-    fn land(&mut self, lane: usize) {
+    pub(super) fn land(&mut self, lane: usize) {
         let Some(Flight { plan, chosen, slot }) = self.lanes[lane].flight.take() else { return };
         let mut outcome = open(&slot);
         let waited = plan.wait();
@@ -236,13 +295,8 @@ impl<T: Real> Pipeline<T> {
     fn collect(&self, plan: &Plan, selection: Selection<'_>, found: &mut Found) -> Result<(), CudaError> {
         let blueprint = &plan.blueprint;
         let (n, maps) = (blueprint.key.image[0], blueprint.key.maps.count());
-        let logits: &[f32] = plan.result(blueprint.layers[blueprint.layers.len() - 1])?;
+        let logits = self.logits(plan, found.images())?;
         let classes = logits.len() / n;
-        if T::OVERFLOWS
-            && let Some(image) = logits.chunks_exact(classes).position(|logits| logits.iter().any(|logit| !logit.is_finite()))
-        {
-            return Err(CudaError::ActivationOverflow { image: found.images() + image });
-        }
         let (ranked, given): (&[i32], _) = (plan.result(blueprint.index)?, given(selection));
         let features = if blueprint.by_host.is_some() {
             let shape = blueprint.shapes[self.network.features()].output;
@@ -357,6 +411,21 @@ impl<T: Real> Run for Pipeline<T> {
         plan.visit(&self.body(), images.data(), visit)?;
         self.lanes[0].keep(plan);
         Ok(())
+    }
+
+    fn keep(&mut self, images: &Nhwc, batch: usize) -> Result<(Forward, Kept), CudaError> {
+        self.keep_images(images, batch)
+    }
+
+    fn score_masks(
+        &mut self,
+        kept: &Kept,
+        enlargement: &Enlargement,
+        masks: &[(usize, Mask)],
+        batch: usize,
+        each: &mut Scored<'_>,
+    ) -> Result<(), CudaError> {
+        self.score_masked(kept, enlargement, masks, batch, each)
     }
 
     fn measure(&mut self, wanted: DevicePasses<'_>) -> Result<DeviceTimes, CudaError> {

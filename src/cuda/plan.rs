@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode};
-use cudarc::driver::{CudaGraph, CudaStream, DriverError, PinnedHostSlice};
+use cudarc::driver::{CudaGraph, CudaStream, CudaView, DriverError, PinnedHostSlice};
 
 use super::arena::{Arena, Region};
 use super::blueprint::{Blueprint, Maps, Step};
 use super::colormaps::Colormaps;
+use super::masked::MaskedImages;
 use super::operators::Operators;
 use super::parameters::{NormSpans, Parameters};
 use super::real::{Convolutions, Real};
@@ -16,7 +17,7 @@ use super::staging::{Staged, Staging};
 use super::{
     BatchNormArgs, CamClasses, CamEigenArgs, CamOutput, CamRowsArgs, CamUpsampleArgs, Conv2dArgs, Conv2dProblem, CudaError,
     Epilogue, GlobalAvgPoolArgs, LinearArgs, LinearInput, LinearShape, MaxPool2dArgs, PreprocessArgs, Projection, Show,
-    SoftmaxTopkArgs, Span, StemArgs, StemImage, TopkShape, Workspace,
+    SoftmaxTopkArgs, Span, SpanMut, StemArgs, StemImage, TopkShape, Workspace,
 };
 use crate::cam::{Enlarge, Levels, Normalisation};
 use crate::network::{Conv2dShape, Layer, Network, Op, Value};
@@ -97,6 +98,29 @@ impl Plan {
     ) -> Result<(), CudaError> {
         let serial = serial || !self.proven;
         self.upload(body, images, asked, serial, staging)?;
+        self.run_steps(body, serial)
+    }
+
+    /// As [`Plan::start`], of images that the device makes itself.
+    ///
+    /// # Errors
+    /// As [`Plan::start`].
+    pub(super) fn start_masked<T: Real>(
+        &mut self,
+        body: &Body<'_, T>,
+        images: &MaskedImages<'_>,
+        serial: bool,
+    ) -> Result<(), CudaError> {
+        let serial = serial || !self.proven;
+        let channels = self.blueprint.image_channels;
+        let made = images.launch(body, channels, self, self.blueprint.image);
+        let made = made.and_then(|()| if serial { Ok(self.stream.synchronize()?) } else { Ok(()) });
+        made.map_err(|error| self.fault_in(error, || (body.operators.mask_image(channels).name(), "`masks`".to_owned())))?;
+        self.run_steps(body, serial)
+    }
+
+    /// Enqueues all steps and the copy of the results; `serial`: each is waited for.
+    fn run_steps<T: Real>(&mut self, body: &Body<'_, T>, serial: bool) -> Result<(), CudaError> {
         if serial {
             for index in 0..self.blueprint.steps.len() {
                 self.run_step(body, index)?;
@@ -198,6 +222,21 @@ impl Plan {
     /// If the driver refuses.
     pub(super) fn features<T: Real>(&self, network: &Network) -> Result<Vec<f32>, CudaError> {
         Ok(T::to_f32s(&self.arena.read::<T>(self.blueprint.layers[network.features()])?))
+    }
+
+    /// The feature map of the last run as it lies on the device.
+    pub(super) fn feature_bytes(&self, network: &Network) -> CudaView<'_, u8> {
+        self.arena.bytes(self.blueprint.layers[network.features()])
+    }
+
+    /// The stream of all its work.
+    pub(super) fn stream(&self) -> &CudaStream {
+        &self.stream
+    }
+
+    /// The elements of a part of its memory, to be written on its stream.
+    pub(super) fn span_mut<V>(&self, region: Region) -> SpanMut<'_, V> {
+        self.arena.span_mut(region)
     }
 
     /// Enqueues what brings images and what is asked to where the steps expect them. `serial`: kernels are waited for.

@@ -29,6 +29,8 @@ pub const GLOBAL_AVG_POOL_ROWS: u32 = 32;
 pub const SOFTMAX_TOPK_WARPS: u32 = 8;
 /// Pixels `(columns, rows)` of a block of `preprocess`.
 pub const PREPROCESS_TILE: (u32, u32) = (32, 8);
+/// Threads of a block of `mask_image`.
+pub const MASK_IMAGE_THREADS: u32 = 256;
 /// Columns of the output that a tile of `stem` has.
 pub const STEM_TILE_COLUMNS: u32 = 30;
 /// Warps of a block of `cam_upsample`.
@@ -42,6 +44,7 @@ const PLAIN: &[(&str, &[(&str, u32)])] = &[
     ("global_avg_pool_nhwc", &[("CHUNKS", GLOBAL_AVG_POOL_CHUNKS), ("ROWS", GLOBAL_AVG_POOL_ROWS)]),
     ("softmax_topk", &[("WARPS", SOFTMAX_TOPK_WARPS)]),
     ("preprocess", &[("TILE_W", PREPROCESS_TILE.0), ("TILE_H", PREPROCESS_TILE.1)]),
+    ("mask_image", &[("THREADS", MASK_IMAGE_THREADS)]),
     ("stem", &[("TILE_COLUMNS", STEM_TILE_COLUMNS)]),
 ];
 

@@ -1,12 +1,18 @@
 //! The backends under one operation: images and a selection of classes in, scores and maps out.
 
+use std::sync::Arc;
+
 #[cfg(feature = "cuda")]
 use rayon::prelude::*;
 
 use crate::Error;
 use crate::bench::GpuFacts;
 use crate::cam::{Enlarge, Found, Head, Selection};
+#[cfg(feature = "cuda")]
+use crate::cam::{Enlargement, Mask};
 use crate::cpu::Cpu;
+#[cfg(feature = "cuda")]
+use crate::cpu::Forward;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Cuda, Images};
 #[cfg(feature = "cuda")]
@@ -19,7 +25,7 @@ use crate::tensor::{Nhwc, Precision};
 pub(super) enum Backend {
     Cpu {
         cpu: Box<Cpu>,
-        head: Head,
+        head: Arc<Head>,
     },
     #[cfg(feature = "cuda")]
     Cuda(Box<Cuda>),
@@ -31,6 +37,16 @@ pub(super) enum Backend {
 pub(super) struct Show {
     pub enlarge: Option<Enlarge>,
     pub overlay: Option<Style>,
+}
+
+/// What a pass over some images found, for passes that build on it.
+pub(super) struct Read {
+    /// `[N, h, w, C]`.
+    pub features: Nhwc,
+    /// `[N, 1, 1, K]`.
+    pub logits: Nhwc,
+    #[cfg(feature = "cuda")]
+    pub kept: Option<cuda::Kept>,
 }
 
 /// Work that a backend has accepted.
@@ -88,6 +104,52 @@ impl Backend {
             #[cfg(feature = "cuda")]
             Self::Cuda(cuda) => Ok(cuda.run_into(images, selection, enlarge, found).map_err(DeviceError::Cuda)?),
         }
+    }
+
+    /// Features and scores of normalised images `[N, H, W, 3]`, at most `batch` in one pass; a device keeps the images and features.
+    pub(super) fn read(&self, images: &Nhwc, batch: usize) -> Result<Read, Error> {
+        match self {
+            Self::Cpu { cpu, .. } => {
+                let [n, h, w, c] = images.shape();
+                let size = h * w * c;
+                let (mut features, mut logits) = ((Vec::new(), [0; 4]), (Vec::new(), [0; 4]));
+                for first in (0..n).step_by(batch.max(1)) {
+                    let count = batch.min(n - first);
+                    let part = Nhwc::new([count, h, w, c], images.data()[first * size..][..count * size].to_vec());
+                    let pass = cpu.forward(&part)?;
+                    for (all, part) in [(&mut features, pass.features), (&mut logits, pass.logits)] {
+                        all.1 = part.shape();
+                        all.0.extend(part.into_data());
+                    }
+                }
+                let whole = |(data, [_, h, w, c]): (Vec<f32>, [usize; 4])| Nhwc::new([n, h, w, c], data);
+                Ok(Read {
+                    features: whole(features),
+                    logits: whole(logits),
+                    #[cfg(feature = "cuda")]
+                    kept: None,
+                })
+            }
+            #[cfg(feature = "cuda")]
+            Self::Cuda(cuda) => {
+                let (Forward { features, logits }, kept) = cuda.keep(images, batch).map_err(DeviceError::Cuda)?;
+                Ok(Read { features, logits, kept: Some(kept) })
+            }
+        }
+    }
+
+    /// Scores masked images that a device makes by itself; `None` where it is the host that does.
+    #[cfg(feature = "cuda")]
+    pub(super) fn score_masks(
+        &self,
+        read: &Read,
+        enlargement: &Enlargement,
+        masks: &[(usize, Mask)],
+        batch: usize,
+        each: &mut dyn FnMut(usize, &[f32]),
+    ) -> Option<Result<(), Error>> {
+        let (Self::Cuda(cuda), Some(kept)) = (self, &read.kept) else { return None };
+        Some(cuda.score_masks(kept, enlargement, masks, batch, each).map_err(|error| DeviceError::Cuda(error).into()))
     }
 
     /// Logits `[K]` of images that `make` writes one by one into `images`.

@@ -1,7 +1,9 @@
 //! Putting an engine together.
 
+use std::sync::Arc;
+
 use super::backend::Backend;
-use super::{DEFAULT_BATCH, Device, DeviceError, Engine};
+use super::{DEFAULT_BATCH, Device, DeviceError, Engine, MaskedPasses, Watch};
 use crate::Error;
 use crate::cam::Head;
 use crate::cpu::Cpu;
@@ -30,6 +32,7 @@ pub struct EngineBuilder {
     recipe: Recipe,
     mmap: bool,
     fetch: sources::Options,
+    watch: Option<Box<Watch>>,
 }
 
 impl Default for EngineBuilder {
@@ -44,6 +47,7 @@ impl Default for EngineBuilder {
             recipe: Recipe::default(),
             mmap: true,
             fetch: sources::Options::from_env(),
+            watch: None,
         }
     }
 }
@@ -103,6 +107,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Is told of masked images that were scored: one at a time, on the thread that waits for them. They may be thousands for one
+    /// picture.
+    pub fn watch(mut self, watch: impl Fn(MaskedPasses) + Send + Sync + 'static) -> Self {
+        self.watch = Some(Box::new(watch));
+        self
+    }
+
     /// Loads and checks the weights and prepares the backend.
     ///
     /// # Errors
@@ -129,15 +140,17 @@ impl EngineBuilder {
             None => default_labels(&model),
         };
         labels.check_len(model.network().architecture().classes())?;
-        let (backend, fallback) = backend(&model, self.device, self.precision, self.threads)?;
-        let bias = model.classifier()?.1;
-        Ok(Engine { model, backend, fallback, bias, labels, recipe: self.recipe, batch: self.batch })
+        let (weights, bias) = model.classifier()?;
+        let head = Arc::new(Head::new(weights, bias));
+        let (backend, fallback) = backend(&model, &head, self.device, self.precision, self.threads)?;
+        Ok(Engine { model, backend, fallback, head, labels, recipe: self.recipe, batch: self.batch, watch: self.watch })
     }
 }
 
 /// The backend for a device; with [`Device::Auto`] the processor, and why, where there is no other.
 fn backend(
     model: &Model,
+    head: &Arc<Head>,
     device: Device,
     precision: Option<Precision>,
     threads: Option<usize>,
@@ -153,8 +166,7 @@ fn backend(
         },
         (Device::Cpu, _) => None,
     };
-    let (cpu, (weights, bias)) = (Cpu::new(model, threads)?, model.classifier()?);
-    Ok((Backend::Cpu { cpu: Box::new(cpu), head: Head::new(weights, bias) }, fallback))
+    Ok((Backend::Cpu { cpu: Box::new(Cpu::new(model, threads)?), head: head.clone() }, fallback))
 }
 
 #[cfg(feature = "cuda")]

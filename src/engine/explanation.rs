@@ -35,6 +35,8 @@ pub struct ClassMap {
     pub method: Method,
     /// The map, raw and signed, `[h, w]` of `layer4` (7 x 7 for a 224 x 224 crop).
     pub map: Map,
+    /// The maps that it is the mean of, where [`crate::cam::Smoothing::augment`] asks for several; else nothing.
+    pub parts: Vec<Map>,
     /// The map at the size of the crop, if the request asked for it.
     pub enlarged: Option<Enlarged>,
     /// The map drawn over the crop, if the request asked for it.
@@ -50,6 +52,8 @@ pub struct Explanation {
     pub predictions: Vec<Prediction>,
     /// One map for each target and method, in the order of the request: all methods of the first target first.
     pub maps: Vec<ClassMap>,
+    /// Images that the network saw for it: 1, and variants and masked images where methods ask for them.
+    pub forwards: usize,
 }
 
 /// All classes by falling logit. The softmax is computed in f64 from the largest logit down, so it cannot overflow.

@@ -9,6 +9,7 @@ mod measure;
 mod pending;
 mod request;
 mod score;
+mod several;
 
 pub use builder::{EngineBuilder, LABELS_KEY};
 pub use device::{Device, DeviceError};
@@ -17,12 +18,14 @@ pub use measure::{Passes, StepTimes, Timings};
 pub use pending::Pending;
 pub use request::{Classes, Request};
 
+use std::sync::Arc;
+
 use backend::Backend;
 use rayon::prelude::*;
 
 use crate::Error;
 use crate::bench::GpuFacts;
-use crate::cam::{Asked, FoundImage, Map, Method, Target, Targets};
+use crate::cam::{Asked, FoundImage, Head, Map, Method, Target, Targets};
 use crate::input::{Input, Picture, Recipe};
 use crate::labels::Labels;
 use crate::network::{Model, PlanReport};
@@ -49,12 +52,24 @@ pub struct Engine {
     model: Model,
     backend: Backend,
     fallback: Option<String>,
-    /// `fc.bias` `[K]`.
-    bias: Vec<f32>,
+    head: Arc<Head>,
     labels: Labels,
     recipe: Recipe,
     batch: usize,
+    watch: Option<Box<Watch>>,
 }
+
+/// How far the work on one picture's masked images is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaskedPasses {
+    /// Images that were scored.
+    pub done: usize,
+    /// All of them.
+    pub of: usize,
+}
+
+/// Is told of masked images, see [`EngineBuilder::watch`].
+type Watch = dyn Fn(MaskedPasses) + Send + Sync;
 
 impl Engine {
     /// Starts from the bundled model, the device that is there, and torchvision's preprocessing.
@@ -153,6 +168,8 @@ impl Engine {
         for target in targets.as_deref().unwrap_or(&any) {
             request.asked_methods().iter().try_for_each(|method| method.serves(target, classes, request.asked_library()))?;
         }
+        let smooths = |&method: &Method| request.asked_smoothing().serves(method, request.asked_library());
+        request.asked_methods().iter().try_for_each(smooths)?;
         Ok(targets)
     }
 
@@ -241,6 +258,8 @@ impl Engine {
             methods: request.asked_methods().to_vec(),
             library: request.asked_library(),
             own_normalisation: request.normalises_by_method(),
+            smoothing: request.asked_smoothing(),
+            masking: request.asked_masking(),
         };
         Ok(Pending::new(self, request.clone(), asked))
     }
@@ -252,8 +271,10 @@ impl Engine {
         let targets = asked.targets.of(&found.logits);
         let each = targets.iter().flat_map(|target| asked.methods.iter().map(move |&method| (target, method)));
         let (mut enlarged, mut overlays) = (found.enlarged.into_iter(), found.overlays.into_iter());
+        let mut parts = found.parts.into_iter();
         let map = |((class, map), (target, method)): ((usize, Map), (&Target, Method))| {
             let enlarge = request.enlarge(method, input.h(), input.w());
+            let parts = parts.next().unwrap_or_default();
             let enlarged = enlarged.next().or_else(|| enlarge.map(|enlarge| enlarge.apply(&map)));
             let overlay = match (request.style(method), overlays.next()) {
                 (None, _) => None,
@@ -271,12 +292,13 @@ impl Engine {
                 value: target.value(&found.logits),
                 method,
                 map,
+                parts,
                 enlarged,
                 overlay,
             }))
         };
         let maps = found.maps.into_iter().zip(each).map(map).filter_map(Result::transpose).collect::<Result<_, _>>()?;
-        Ok(Explanation { input: input.clone(), predictions, maps })
+        Ok(Explanation { input: input.clone(), predictions, maps, forwards: found.forwards })
     }
 
     /// Whether overlays are drawn where the maps are computed, on the device; else it is the processor that draws them, and who
@@ -287,6 +309,6 @@ impl Engine {
 
     /// Bias of a class: what the mean of its map lacks to the logit.
     pub fn bias(&self, class: usize) -> Option<f32> {
-        self.bias.get(class).copied()
+        self.head.bias().get(class).copied()
     }
 }

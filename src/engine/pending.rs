@@ -1,7 +1,7 @@
 //! Work that an engine has accepted.
 
 use super::backend::{Running, Show};
-use super::{Engine, Explanation, Request};
+use super::{Engine, Explanation, Request, several};
 use crate::Error;
 use crate::cam::{Asked, Found, Score, Selection, Targets};
 use crate::input::Input;
@@ -20,7 +20,8 @@ pub struct Pending<'e> {
 
 struct Batch {
     inputs: Vec<Input>,
-    running: Running,
+    /// `None` where features are needed first, see [`several`]: the work begins when it is collected.
+    running: Option<Running>,
 }
 
 impl<'e> Pending<'e> {
@@ -32,19 +33,26 @@ impl<'e> Pending<'e> {
     /// Adds inputs of one size and one kind, unless those before them could not be started.
     pub(super) fn start(&mut self, inputs: &[&Input]) {
         let (Some(first), None) = (inputs.first(), &self.error) else { return };
+        if self.asked.by_host() {
+            let inputs = inputs.iter().map(|&input| input.clone()).collect();
+            return self.batches.push(Batch { inputs, running: None });
+        }
         // By the first method; what others have of their own is in `asked`.
         let method = self.asked.methods[0];
         let show = Show { enlarge: self.request.enlarge(method, first.h(), first.w()), overlay: self.request.style(method) };
         match self.engine.backend.submit(inputs, self.selection(), show) {
             Ok(running) => {
                 let inputs = inputs.iter().map(|&input| input.clone()).collect();
-                self.batches.push(Batch { inputs, running });
+                self.batches.push(Batch { inputs, running: Some(running) });
             }
             Err(error) => self.error = Some(error),
         }
     }
 
     pub(super) fn selection(&self) -> Selection<'_> {
+        if self.asked.by_host() {
+            return Selection::Top(0); // a pass without maps of its own
+        }
         // Class activation maps by themselves have a shorter way.
         match (&self.asked.targets, &self.classes) {
             (Targets::Top(k, Score::Logit), _) if self.asked.is_plain() => Selection::Top(*k),
@@ -70,6 +78,14 @@ impl<'e> Pending<'e> {
     /// As [`Engine::explain`], and faults of the device.
     pub fn collect_into(mut self, explanations: &mut Vec<Explanation>) -> Result<(), Error> {
         for Batch { inputs, running } in std::mem::take(&mut self.batches) {
+            let Some(running) = running else {
+                let read = several::read(self.engine, &inputs, &self.asked)?;
+                for (at, input) in inputs.iter().enumerate() {
+                    let found = read.explain(self.engine, at, &self.asked)?;
+                    explanations.push(self.engine.explanation(input, &self.request, &self.asked, found)?);
+                }
+                continue;
+            };
             let mut found = Found::default();
             let borrowed: Vec<&Input> = inputs.iter().collect();
             let done = self.engine.backend.collect(running, &borrowed, self.selection(), &mut found);

@@ -1,6 +1,6 @@
 //! What to explain.
 
-use crate::cam::{Enlarge, Levels, Library, Method, Normalisation, Score};
+use crate::cam::{Enlarge, Levels, Library, Masking, Method, Normalisation, Score, Smoothing};
 use crate::render::Style;
 
 /// Which classes get a map.
@@ -19,6 +19,8 @@ pub struct Request {
     score: Score,
     methods: Vec<Method>,
     library: Option<Library>,
+    smoothing: Smoothing,
+    masking: Masking,
     enlarge: Option<(Normalisation, Levels)>,
     overlay: Option<Style>,
     own_normalisation: bool,
@@ -45,6 +47,8 @@ impl Request {
             score: Score::default(),
             methods: vec![Method::default()],
             library: None,
+            smoothing: Smoothing::default(),
+            masking: Masking::default(),
             enlarge: None,
             overlay: None,
             own_normalisation: false,
@@ -57,7 +61,8 @@ impl Request {
         self
     }
 
-    /// By which methods, each once; all from the same forward pass. Default, and if there are none: the class activation map.
+    /// By which methods, each once; all from the same forward pass, but for those that score masked images
+    /// ([`Method::masks`]). Default, and if there are none: the class activation map.
     pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
         self.methods.clear();
         for method in methods {
@@ -75,6 +80,18 @@ impl Request {
     /// the rest of what it does.
     pub fn library(mut self, library: Library) -> Self {
         self.library = Some(library);
+        self
+    }
+
+    /// Asks for smoother maps. Default: they are left as they are.
+    pub fn smoothing(mut self, smoothing: Smoothing) -> Self {
+        self.smoothing = smoothing;
+        self
+    }
+
+    /// Choices of methods that score masked images.
+    pub fn masking(mut self, masking: Masking) -> Self {
+        self.masking = masking;
         self
     }
 
@@ -136,5 +153,15 @@ impl Request {
     /// By whose formulas.
     pub(crate) fn asked_library(&self) -> Option<Library> {
         self.library
+    }
+
+    /// How smooth.
+    pub(crate) fn asked_smoothing(&self) -> Smoothing {
+        self.smoothing
+    }
+
+    /// By which masks.
+    pub(crate) fn asked_masking(&self) -> Masking {
+        self.masking
     }
 }

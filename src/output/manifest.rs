@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Artifact, OutputError, OutputNames, check_free, write_atomically};
-use crate::cam::{BoxRule, FoundBox, Library, MapStats, Method, Normalisation, Score, Target, Term};
+use crate::cam::{BoxRule, FoundBox, Library, MapStats, Masking, Method, Normalisation, Score, Target, Term};
 use crate::input::{CropTransform, Recipe};
 use crate::pipeline::Shard;
 use crate::render::{Style, View};
@@ -34,6 +34,13 @@ pub struct Manifest {
     /// The library whose maps and pictures were reproduced, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compat: Option<Library>,
+    /// Whether maps are means over an image and its variants.
+    pub aug_smooth: bool,
+    /// Whether maps are principal components of what their methods add up.
+    pub eigen_smooth: bool,
+    /// How images were masked, where a method asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masking: Option<Masking>,
     /// Whether each image has a contact sheet.
     pub grid: bool,
     /// How maps became boxes, where that was asked for.
@@ -155,6 +162,9 @@ pub enum Outcome {
         transform: CropTransform,
         /// One entry for each target and method.
         results: Vec<ClassEntry>,
+        /// Images that the network saw for it: 1, unless methods mask the image or maps are averaged.
+        #[serde(default = "one")]
+        forwards: usize,
         /// The contact sheet, where it was asked for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         grid: Option<String>,
@@ -164,6 +174,10 @@ pub enum Outcome {
         /// What went wrong.
         message: String,
     },
+}
+
+fn one() -> usize {
+    1
 }
 
 /// One map of one image.
@@ -239,6 +253,9 @@ impl Manifest {
             method: Method::Cam.to_string(),
             score: Score::Logit,
             compat: None,
+            aug_smooth: false,
+            eigen_smooth: false,
+            masking: None,
             grid: false,
             boxes: None,
             recipe,

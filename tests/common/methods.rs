@@ -1,6 +1,8 @@
 //! Batches whose maps the device and the processor compute.
 
-use camshaft::cam::{Asked, Evidence, Head, Library, Map, Method, Normalisation, Score, Target, Targets, Term};
+use camshaft::cam::{
+    Asked, Evidence, Head, Library, Map, Masking, Method, Normalisation, Score, Smoothing, Target, Targets, Term,
+};
 use camshaft::cuda::{
     AskedShape, CamClasses, CamEigen, CamEigenArgs, CamOutput, CamRows, CamRowsArgs, CamShape, CamUpsample, CamUpsampleArgs,
     Element, RowsShape, Show, encode_asked,
@@ -137,11 +139,12 @@ pub fn target(terms: &[(usize, f64)], score: Score) -> Target {
 }
 
 pub fn asked(targets: Targets, methods: &[Method], library: Option<Library>) -> Asked {
-    Asked { targets, methods: methods.to_vec(), library, own_normalisation: false }
+    let (smoothing, masking) = (Smoothing::default(), Masking::default());
+    Asked { targets, methods: methods.to_vec(), library, own_normalisation: false, smoothing, masking }
 }
 
 /// Methods that tell targets of any form apart.
 pub fn telling() -> Vec<Method> {
     let tells = |method: &Method| method.looks_at_classes() && *method != Method::FinerCam;
-    Method::ALL.iter().copied().filter(tells).collect()
+    Method::ONE_PASS.iter().copied().filter(tells).collect()
 }

@@ -11,7 +11,7 @@ use super::super::Evidence;
 /// `row`; where that is 0, the cell of the largest magnitude is positive.
 ///
 /// It is worked out in f64 from the eigenvectors of the smaller of the matrix's two Gram matrices.
-pub(super) fn first_component(evidence: &Evidence<'_>, weights: &[f64], row: &[f64]) -> Vec<f32> {
+pub(in crate::cam) fn first_component(evidence: &Evidence<'_>, weights: &[f64], row: &[f64]) -> Vec<f32> {
     let (features, means, channels) = (evidence.features(), evidence.means(), weights.len());
     let cells = evidence.h() * evidence.w();
     let mut matrix = Mat::from_fn(cells, channels, |i, k| weights[k] * (f64::from(features[i * channels + k]) - means[k]));

@@ -8,6 +8,7 @@ mod gradient;
 mod random;
 
 use super::{Evidence, Library, Method, Target};
+pub(in crate::cam) use eigen::first_component;
 
 /// A map before the features are looked at.
 pub(super) enum Form {
@@ -33,13 +34,16 @@ pub(super) fn form(evidence: &Evidence<'_>, method: Method, target: &Target, lib
         Method::FinerCam => finer::row(evidence, target, library),
         Method::Fem => fem::row(evidence),
         Method::RandomCam => random::row(evidence.head().channels()),
+        Method::ScoreCam | Method::SsCam | Method::IsCam => {
+            unreachable!("`{method}` weighs channels by the scores of masked images, which are no part of the evidence")
+        }
         Method::EigenCam => {
             let ones = vec![1.0; evidence.head().channels()];
-            return Form::Cells(eigen::first_component(evidence, &ones, &gradient::by_means(evidence, target)));
+            return Form::Cells(first_component(evidence, &ones, &gradient::by_means(evidence, target)));
         }
         Method::EigenGradCam => {
             let gradient = gradient::gradient(evidence, target);
-            return Form::Cells(eigen::first_component(evidence, &gradient, &gradient));
+            return Form::Cells(first_component(evidence, &gradient, &gradient));
         }
     };
     Form::Row(row.into_iter().map(|weight| weight as f32).collect())

@@ -1,15 +1,11 @@
 //! Weights from a random number generator.
 
+use super::super::splitmix::{GAMMA, mix};
+
 /// Uniform in `-1..1`, the same in every run and for every image: splitmix64 (Steele et al., OOPSLA 2014) from 0 on.
 pub(super) fn row(channels: usize) -> Vec<f64> {
-    let mut state = 0u64;
-    let mut next = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64 * 2.0 - 1.0
-    };
-    (0..channels).map(|_| next()).collect()
+    let number = |at: u64| (mix(at.wrapping_mul(GAMMA)) >> 11) as f64 / (1u64 << 53) as f64 * 2.0 - 1.0;
+    (1..=channels as u64).map(number).collect()
 }
 
 #[cfg(test)]

@@ -107,3 +107,58 @@ fn what_cannot_be_asked() {
     assert_eq!(results(&bench.manifest("t")).len(), 6);
     assert!(bench.list(".").iter().all(|name| ["c/", "t/"].contains(&name.as_str())), "{:?}", bench.list("."));
 }
+
+/// Many passes, one run for all classes, and the record of it.
+#[test]
+fn masked_images() {
+    let bench = Bench::new();
+    let small = ["cam", "--size=64", "--save=cam", "--grid"];
+    let methods = ["-m", "scorecam,iscam,cam", "--samples=2"];
+    let ran = bench.run(small.iter().chain(&methods).chain(&["-k2", "-o", "two"])).code(0);
+    let manifest = bench.manifest("two");
+    let forwards = manifest["images"][0]["forwards"].as_u64().unwrap();
+    assert!((100..1000).contains(&forwards), "{forwards}");
+    assert!(ran.stderr.contains(&format!("{forwards} forward passes in ")), "{}", ran.stderr);
+    let names: Vec<_> = results(&manifest).iter().map(|entry| entry["method"].as_str().unwrap()).collect();
+    assert_eq!(names, ["scorecam", "iscam", "cam", "scorecam", "iscam", "cam"]);
+    assert_eq!(manifest["masking"], serde_json::json!({ "samples": 2, "deviation": 2.0, "seed": 0 }));
+    // A second class costs no pass, and the map of the first is what it is by itself.
+    bench.run(small.iter().chain(&methods).chain(&["-k1", "-o", "one"])).code(0);
+    let one = bench.manifest("one");
+    assert_eq!(one["images"][0]["forwards"], forwards);
+    assert_eq!(results(&one)[0]["map"], results(&manifest)[0]["map"]);
+    // Settings that make other maps make another run.
+    let args = small.iter().chain(&methods[..2]).chain(&["--samples=3", "-k1", "-o", "one", "--resume"]);
+    bench.run(args).code(1).says(&["masking.samples"]);
+    // What takes one pass says nothing about passes.
+    let plain = bench.run(small.iter().chain(&["-o", "plain"])).code(0);
+    assert!(!plain.stderr.contains("forward passes"), "{}", plain.stderr);
+    let plain = bench.manifest("plain");
+    assert_eq!(plain["images"][0]["forwards"], 1);
+    assert!(plain.get("masking").is_none());
+}
+
+#[test]
+fn smoothed_maps() {
+    let bench = Bench::new();
+    let small = ["cam", "--size=64", "--save=cam,overlay", "-k1", "-m", "gradcam,layercam"];
+    bench.run(small.iter().chain(&["-o", "plain"])).code(0);
+    let map = |folder: &str| {
+        bench.npy(&format!("{folder}/{}", results(&bench.manifest(folder))[0]["artifacts"]["cam"].as_str().unwrap()))
+    };
+    for (option, field, forwards) in [("--aug-smooth", "aug_smooth", 6), ("--eigen-smooth", "eigen_smooth", 1)] {
+        for compat in [None, Some("--compat=grad-cam")] {
+            let folder = format!("{field}{}", compat.is_some());
+            bench.run(small.iter().chain(&[option, "-o", &folder]).chain(&compat)).code(0);
+            let manifest = bench.manifest(&folder);
+            assert_eq!((&manifest[field], &manifest["images"][0]["forwards"]), (&true.into(), &forwards.into()), "{folder}");
+            assert_ne!(map(&folder).data(), map("plain").data(), "{folder}");
+            assert!(map(&folder).data().iter().all(|v| compat.is_none() || (0.0..=1.0).contains(v)), "{folder}");
+        }
+    }
+    bench.run(["cam", "-m", "eigencam", "--eigen-smooth"]).code(2).says(&["--eigen-smooth", "principal component already"]);
+    bench.run(["cam", "-m", "gradcam", "--aug-smooth", "--compat=torchcam"]).code(2).says(&["--compat", "does not smooth"]);
+    bench.run(["cam", "-m", "sscam", "--noise=-1"]).code(2).says(&["--noise", "not negative"]);
+    bench.run(["cam", "-m", "sscam", "--samples=0"]).code(2).says(&["--samples"]);
+    bench.run(["cam", "-m", "scorecamm"]).code(2).says(&["scorecamm", "scorecam"]);
+}

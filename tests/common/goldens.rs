@@ -119,7 +119,12 @@ pub struct MethodGolden {
 impl MethodGolden {
     /// The file of that name, without its extension.
     pub fn load(name: &str) -> Self {
-        let path = folder().with_file_name("methods").join(format!("{name}.safetensors"));
+        Self::of("methods", name)
+    }
+
+    /// As [`MethodGolden::load`], from another folder of goldens.
+    pub fn of(kind: &str, name: &str) -> Self {
+        let path = folder().with_file_name(kind).join(format!("{name}.safetensors"));
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let file = SafeTensors::deserialize(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let tensors: Vec<_> = file.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect();

@@ -123,6 +123,7 @@ fn masked_images_are_the_cpus() {
             problem.check::<f32>(&device, 4, room);
             problem.check::<f16>(&device, 3, room);
             problem.check::<f16>(&device, 8, room);
+            problem.check::<bf16>(&device, 3, room);
             problem.check::<bf16>(&device, 8, room);
         }
     }

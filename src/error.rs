@@ -5,6 +5,7 @@ use crate::cpu::CpuError;
 use crate::engine::DeviceError;
 use crate::input::InputError;
 use crate::labels::LabelError;
+use crate::metrics::{AnnotationError, MetricsError};
 use crate::network::NetworkError;
 use crate::output::OutputError;
 use crate::render::RenderError;
@@ -33,6 +34,12 @@ pub enum Error {
     /// A method that does not go with what it was asked for.
     #[error(transparent)]
     Method(#[from] MethodError),
+    /// A map that cannot be measured.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// A file that says where objects are.
+    #[error(transparent)]
+    Annotations(#[from] AnnotationError),
     /// An image that could not be read or prepared.
     #[error(transparent)]
     Input(#[from] InputError),

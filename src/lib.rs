@@ -12,6 +12,7 @@ pub mod engine;
 mod error;
 pub mod input;
 pub mod labels;
+pub mod metrics;
 pub mod network;
 pub mod output;
 pub mod pipeline;

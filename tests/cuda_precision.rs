@@ -9,17 +9,10 @@ mod common;
 use std::path::Path;
 
 use camshaft::input::Picture;
+use camshaft::metrics::Annotations;
 use camshaft::tensor::Precision;
 use camshaft::{Device, Engine, Request};
 use common::software;
-use serde::Deserialize;
-
-/// One entry of `tests/pointing/index.json`.
-#[derive(Deserialize)]
-struct Scene {
-    file: String,
-    classes: Vec<String>,
-}
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
@@ -42,14 +35,15 @@ struct Agreement {
 fn compare(precision: Precision, count: usize) -> Agreement {
     software::device(&[]);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pointing");
-    let scenes: Vec<Scene> = serde_json::from_str(&std::fs::read_to_string(folder.join("index.json")).unwrap()).unwrap();
+    let scenes = Annotations::open(&folder.join("annotations.json")).unwrap().images;
     let exact = Engine::builder().device(Device::Cpu).build().unwrap();
     let engine = Engine::builder().device(Device::Cuda(0)).precision(precision).build().unwrap();
     let mut found = Agreement { scenes: 0, top1: 0, maps: 0, least_cosine: 1.0, mean_cosine: 0.0, probability: 0.0 };
     for scene in scenes.iter().take(count) {
+        let classes: Vec<&str> = scene.objects.iter().map(|object| &*object.class).collect();
         let [want, got] = [&exact, &engine].map(|engine| {
-            let picture = Picture::open(&folder.join(&scene.file)).unwrap();
-            engine.explain(&[picture], &Request::classes(&scene.classes)).unwrap().remove(0)
+            let picture = Picture::open(&folder.join(&scene.image)).unwrap();
+            engine.explain(&[picture], &Request::classes(classes.iter().copied())).unwrap().remove(0)
         });
         found.scenes += 1;
         found.top1 += usize::from(want.predictions[0].label == got.predictions[0].label);
@@ -57,7 +51,7 @@ fn compare(precision: Precision, count: usize) -> Agreement {
         for (want, got) in want.maps.iter().zip(&got.maps) {
             assert_eq!(want.prediction.label, got.prediction.label);
             let alike = cosine(want.map.data(), got.map.data());
-            assert!(alike.is_finite(), "{}: {}", scene.file, want.prediction.label);
+            assert!(alike.is_finite(), "{}: {}", scene.image.display(), want.prediction.label);
             found.maps += 1;
             found.least_cosine = found.least_cosine.min(alike);
             found.mean_cosine += alike;

@@ -3,29 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use camshaft::input::Picture;
+use camshaft::metrics::{Annotated, Annotations};
 use camshaft::sources::Source;
 use camshaft::{Engine, Request};
-use serde::Deserialize;
 
 /// The drawn field of the pictures in `tests/pointing`, whose border holds background only.
 const FIELD: u32 = 224;
 /// Pixels by which an object's mask is grown.
 const GROWN: i64 = 15;
 
-/// One entry of `tests/pointing/index.json`. In the mask, pixels of object `i` have the value `i + 1`.
-#[derive(Deserialize)]
-struct Scene {
-    file: String,
-    mask: String,
-    classes: Vec<String>,
-}
-
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pointing")
 }
 
-fn scenes() -> Vec<Scene> {
-    serde_json::from_str(&std::fs::read_to_string(folder().join("index.json")).unwrap()).unwrap()
+/// Pictures with the classes that are in them. In a picture's mask, pixels of object `i` have the value `i + 1`.
+fn scenes() -> Vec<Annotated> {
+    Annotations::open(&folder().join("annotations.json")).unwrap().images
 }
 
 /// Whether `(x, y)` is within [`GROWN`] pixels of a pixel of object `value`.
@@ -42,22 +35,25 @@ fn maps_point_at_the_objects_and_the_top_class_is_right() {
     let (mut objects, mut hits, mut single, mut named) = (0, 0, 0, 0);
     let mut missed = Vec::new();
     for scene in scenes() {
-        let picture = Picture::open(&folder().join(&scene.file)).unwrap();
-        let mask = image::open(folder().join(&scene.mask)).unwrap().into_luma8();
+        let picture = Picture::open(&folder().join(&scene.image)).unwrap();
+        let masks: Vec<_> = scene.objects.iter().map(|object| object.mask.as_ref().unwrap()).collect();
+        let mask = image::open(folder().join(&masks[0].path)).unwrap().into_luma8();
+        let classes: Vec<&str> = scene.objects.iter().map(|object| &*object.class).collect();
         assert_eq!(mask.dimensions(), (FIELD, FIELD));
-        let explanation = engine.explain(&[picture], &Request::classes(&scene.classes)).unwrap().remove(0);
+        let explanation = engine.explain(&[picture], &Request::classes(classes.iter().copied())).unwrap().remove(0);
         assert_eq!(explanation.input.transform().crop, (FIELD, FIELD));
-        if let [only] = &scene.classes[..] {
+        if let [only] = classes[..] {
             single += 1;
-            named += usize::from(explanation.predictions[0].label == *only);
+            named += usize::from(explanation.predictions[0].label == only);
         }
         for (index, map) in explanation.maps.iter().enumerate() {
             let peak = map.map.upsample(FIELD as usize, FIELD as usize).stats().unwrap().argmax;
             objects += 1;
+            assert_eq!((&masks[index].path, masks[index].value), (&masks[0].path, Some(index as u8 + 1)));
             if near(&mask, index as u8 + 1, peak) {
                 hits += 1;
             } else {
-                missed.push(format!("{} {} at {peak:?}", scene.file, map.prediction.label));
+                missed.push(format!("{} {} at {peak:?}", scene.image.display(), map.prediction.label));
             }
         }
     }

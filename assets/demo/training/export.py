@@ -50,8 +50,10 @@ def main():
             for i, mask in enumerate(scene.masks):
                 owner[mask] = i + 1
             Image.fromarray(owner[16:240, 16:240]).save(args.tests / f"{number:02}.mask.png", optimize=True)
-            index.append({"file": file, "mask": f"{number:02}.mask.png", "classes": [scenes.LABELS[cls] for cls in scene.classes]})
-        (args.tests / "index.json").write_text(json.dumps(index, indent=0) + "\n")
+            mask = f"{number:02}.mask.png"
+            objects = [{"class": scenes.LABELS[cls], "mask": mask, "value": i + 1} for i, cls in enumerate(scene.classes)]
+            index.append(json.dumps({"image": file, "objects": objects}))
+        (args.tests / "annotations.json").write_text("[\n" + ",\n".join(index) + "\n]\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The gates on the kernels, after a build: on their machine code (main_loop.py) and on how they use memory (counters.py; a whole
-# pass is judged by `cargo test --test cuda_counters`). ptxas and nvdisasm are fetched from PyPI into target/ (about 60 MB, once) unless
+# The gate on the kernels' machine code, after a build (main_loop.py; how they use memory is judged by `cargo test --test cuda_counters`,
+# and kernel by kernel by counters.py, which takes longer). ptxas and nvdisasm are fetched from PyPI into target/ (about 60 MB, once) unless
 # PTXAS and NVDISASM name them or they are on PATH.
 #
 #   sh tests/gates/run.sh            judge; exit status 1 where something became worse
@@ -16,7 +16,6 @@ if [ -z "${PTXAS:-}" ] && ! command -v ptxas >/dev/null && [ ! -e target/gates/n
 fi
 python3 -m unittest discover --start-directory tests/gates
 python3 tests/gates/main_loop.py "$@"
-case "${1:-}" in
-"") exec python3 tests/gates/counters.py ;;
---write) CAMSHAFT_GATES=write exec sh tests/run.sh --quiet --test cuda_counters ;;
-esac
+if [ "${1:-}" = --write ]; then
+    CAMSHAFT_GATES=write exec sh tests/run.sh --quiet --test cuda_counters
+fi

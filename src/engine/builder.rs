@@ -15,8 +15,12 @@ use crate::tensor::Precision;
 use crate::weights::{OpenOptions, WeightFile};
 
 /// The bundled model: f16 safetensors, half the usual width, with its class names in the metadata.
-const DEMO: &[u8] = include_bytes!("../../assets/demo/demo.safetensors");
+static DEMO: &Aligned<[u8]> = &Aligned(*include_bytes!("../../assets/demo/demo.safetensors"));
 const DEMO_NAME: &str = "the bundled demo model";
+
+/// Bytes as a file's mapping would have them, on a boundary of every type: numbers that lie across one are read one by one.
+#[repr(align(64))]
+struct Aligned<T: ?Sized>(T);
 
 /// Key of a safetensors file's metadata under which this crate looks for class names, one a line.
 pub const LABELS_KEY: &str = "labels";
@@ -128,7 +132,7 @@ impl EngineBuilder {
     /// As [`EngineBuilder::build`].
     pub fn build_with_progress(self, progress: &mut dyn FnMut(Progress)) -> Result<Engine, Error> {
         let file = match &self.weights {
-            Source::Demo => WeightFile::from_static(DEMO_NAME, DEMO)?,
+            Source::Demo => WeightFile::from_static(DEMO_NAME, &DEMO.0)?,
             source => {
                 let path = sources::fetch(source, &self.fetch, progress)?;
                 WeightFile::open_with(path, OpenOptions { mmap: self.mmap })?

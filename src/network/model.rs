@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use super::{Architecture, Layer, Network, NetworkError, Op};
 use crate::weights::WeightFile;
 
@@ -70,7 +72,7 @@ impl Model {
         }
         check_surplus(&file, &network, &expected)?;
         let model = Self { file, network };
-        for tensor in expected.keys() {
+        let check = |tensor: &String| {
             let values = model.values(tensor)?;
             if tensor.ends_with(".running_var") {
                 model.check(tensor, &values, |v| v.is_finite() && v >= 0.0, "a variance, finite and not below 0")?;
@@ -78,8 +80,13 @@ impl Model {
                 model.check(tensor, &values, f32::is_finite, "a finite number")?;
             }
             model.file.release(tensor);
+            Ok(())
+        };
+        let tensors: Vec<_> = expected.keys().collect();
+        match tensors.into_par_iter().find_map_first(|tensor| check(tensor).err()) {
+            Some(defect) => Err(defect),
+            None => Ok(model),
         }
-        Ok(model)
     }
 
     /// The table of layers.

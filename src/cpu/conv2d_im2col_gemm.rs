@@ -9,7 +9,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-use super::epilogue::Epilogue;
+use super::conv2d::Problem;
 use crate::network::Conv2dShape;
 
 /// Elements of the image matrix that one task copies: 512 KiB, half of a common second-level cache.
@@ -23,12 +23,13 @@ thread_local! {
     static BAND: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// `y = epilogue(conv2d(x, filter))` on the current rayon pool; `x` NHWC, `filter` KRSC, `y` NPQK.
-pub(super) fn conv2d_im2col_gemm(shape: &Conv2dShape, x: &[f32], filter: &[f32], epilogue: Epilogue, y: &mut [f32]) {
+/// `y = epilogue(conv2d(x, filter))` on the current rayon pool; `filter` KRSC, `y` NPQK.
+pub(super) fn conv2d_im2col_gemm(problem: Problem, y: &mut [f32]) {
+    let Problem { shape, x, filter, epilogue } = problem;
     let (gemm_m, k, gemm_k) = (shape.gemm_m(), shape.gemm_n(), shape.gemm_k());
     let threads = rayon::current_num_threads();
     if threads > 1 && gemm_m < FEW_PIXELS * threads && k >= 16 * threads {
-        return by_filters(shape, x, filter, epilogue, y, threads);
+        return by_filters(problem, y, threads);
     }
     let most = (BAND_ELEMENTS / gemm_k).clamp(32, 1024);
     // A multiple of the threads, so that none waits for another's last band.
@@ -42,7 +43,8 @@ pub(super) fn conv2d_im2col_gemm(shape: &Conv2dShape, x: &[f32], filter: &[f32],
 }
 
 /// All pixels at once for a share of the filters per thread: for the last stages, which have few pixels and much weight.
-fn by_filters(shape: &Conv2dShape, x: &[f32], filter: &[f32], epilogue: Epilogue, y: &mut [f32], threads: usize) {
+fn by_filters(problem: Problem, y: &mut [f32], threads: usize) {
+    let Problem { shape, x, filter, epilogue } = problem;
     let (gemm_m, k, gemm_k) = (shape.gemm_m(), shape.gemm_n(), shape.gemm_k());
     let share = k.div_ceil(threads).next_multiple_of(16);
     let parts: Vec<Vec<f32>> = filter

@@ -24,14 +24,12 @@ impl Kcrs<'_> {
     }
 
     /// `[K, R, S, C]`, multiplied.
-    pub(super) fn krsc(&self) -> Vec<f32> {
-        let mut krsc = vec![0.0; self.filter.len()];
+    pub(super) fn krsc(&self, krsc: &mut [f32]) {
         for (k, krsc) in krsc.chunks_exact_mut(self.c * self.taps).enumerate() {
             for c in 0..self.c {
                 let (taps, scale) = self.plane(k, c);
                 taps.iter().enumerate().for_each(|(tap, value)| krsc[tap * self.c + c] = value * scale);
             }
         }
-        krsc
     }
 }

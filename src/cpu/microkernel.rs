@@ -5,6 +5,8 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::numbers::LINE;
+
 /// Vectors of output channels in a tile.
 const VECTORS: usize = 2;
 
@@ -14,12 +16,9 @@ pub(super) const fn block(lanes: usize) -> usize {
 }
 
 /// Most pixels in a tile: sums, filters and one input number have to fit into the registers.
-pub(super) const fn most_pixels<S: Simd>() -> usize {
+const fn most_pixels<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 14 } else { 6 }
 }
-
-/// Most sums of a tile, of any instruction set: 14 pixels by two vectors of 16.
-pub(super) const MOST_SUMS: usize = 14 * VECTORS * 16;
 
 /// Where the taps of one output pixel lie: `runs` runs of `run` numbers each, their starts `apart` numbers from each other.
 #[derive(Clone, Copy)]
@@ -29,15 +28,44 @@ pub(super) struct Taps {
     pub run: usize,
 }
 
-/// `y[j, 0..block] = sum_i x[starts[j] + i] * filter[i, 0..block]` over the taps `i`, for up to [`most_pixels`] pixels `j`;
-/// rows of `y` are `stride` apart.
-pub(super) struct Tile<'a> {
+/// `y[j, 0..block] = sum_i x[starts[j] + i] * filter[i, 0..block]` over the taps `i`, for pixels `j`; with `add` on top of what is
+/// in `y`.
+pub(super) struct Product<'a> {
     pub x: &'a [f32],
     pub starts: &'a [usize],
     pub taps: Taps,
     pub filter: &'a [f32],
+    /// The filters that are read after these. They come from farther away than those that all tiles share, so that they are asked
+    /// for meanwhile.
+    pub next: &'a [f32],
     pub y: &'a mut [f32],
-    pub stride: usize,
+    pub add: bool,
+}
+
+impl Product<'_> {
+    /// Goes through the pixels, tile by tile.
+    #[inline(always)]
+    pub(super) fn run<S: Simd>(self, simd: S) {
+        let Self { x, starts, taps, filter, next, y, add } = self;
+        let block = block(S::F32_LANES);
+        for (number, (from, to)) in tiles(starts.len(), most_pixels::<S>()).enumerate() {
+            // A tile asks for a line for each tap, so that two ask for all.
+            let half = number % 2 * taps.runs * taps.run * LINE;
+            let next = &next[half.min(next.len())..];
+            simd.vectorize(Tile { x, starts: &starts[from..to], taps, filter, next, y: &mut y[from * block..], add });
+        }
+    }
+}
+
+/// The pixels of a [`Product`] that fit into the registers.
+struct Tile<'a> {
+    x: &'a [f32],
+    starts: &'a [usize],
+    taps: Taps,
+    filter: &'a [f32],
+    next: &'a [f32],
+    y: &'a mut [f32],
+    add: bool,
 }
 
 impl WithSimd for Tile<'_> {
@@ -59,13 +87,21 @@ impl WithSimd for Tile<'_> {
 
 #[inline(always)]
 fn tile<S: Simd, const PIXELS: usize>(simd: S, tile: Tile) {
-    let Tile { x, starts, taps, filter, y, stride } = tile;
+    let Tile { x, starts, taps, filter, next, y, add } = tile;
     let (filter, _) = S::as_simd_f32s(filter);
     let (filter, _) = filter.as_chunks::<VECTORS>();
+    let block = block(S::F32_LANES);
     let mut sums = [[simd.splat_f32s(0.0); VECTORS]; PIXELS];
+    if add {
+        for (sums, y) in sums.iter_mut().zip(y.chunks_exact(block)) {
+            sums.copy_from_slice(S::as_simd_f32s(y).0);
+        }
+    }
     for r in 0..taps.runs {
         let x: [&[f32]; PIXELS] = std::array::from_fn(|j| &x[starts[j] + r * taps.apart..][..taps.run]);
-        for (i, filter) in filter[r * taps.run..][..taps.run].iter().enumerate() {
+        let first = r * taps.run;
+        for (i, filter) in filter[first..][..taps.run].iter().enumerate() {
+            fetch(next, (first + i) * LINE);
             for j in 0..PIXELS {
                 let x = simd.splat_f32s(x[j][i]);
                 for v in 0..VECTORS {
@@ -74,14 +110,23 @@ fn tile<S: Simd, const PIXELS: usize>(simd: S, tile: Tile) {
             }
         }
     }
-    for (j, sums) in sums.iter().enumerate() {
-        let (y, _) = S::as_mut_simd_f32s(&mut y[j * stride..][..block(S::F32_LANES)]);
-        y.copy_from_slice(sums);
+    for (sums, y) in sums.iter().zip(y.chunks_exact_mut(block)) {
+        S::as_mut_simd_f32s(y).0.copy_from_slice(sums);
+    }
+}
+
+/// Asks for the cache line of `numbers[index]`, to the second-level cache: a hint, which beyond the end does no harm.
+#[inline(always)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
+fn fetch(numbers: &[f32], index: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(sse) = pulp::core_arch::x86::Sse::try_new() {
+        sse._mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T1 }>(numbers.as_ptr().wrapping_add(index).cast());
     }
 }
 
 /// Splits `count` pixels into as few tiles as possible, of sizes that differ by one at most: `(from, to)` of each.
-pub(super) fn tiles(count: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+fn tiles(count: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let tiles = count.div_ceil(most);
     (0..tiles).map(move |i| (count * i / tiles, count * (i + 1) / tiles))
 }

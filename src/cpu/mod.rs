@@ -2,7 +2,7 @@
 //!
 //! [`mod@reference`] holds the same operations by definition, for tests.
 
-mod aligned;
+mod awake;
 mod conv2d;
 mod conv2d_direct;
 mod conv2d_im2col_gemm;
@@ -10,8 +10,10 @@ mod conv2d_winograd;
 mod epilogue;
 mod filter;
 mod isa;
+mod layers;
 mod maps;
 mod microkernel;
+mod numbers;
 mod pool;
 pub mod reference;
 mod share;
@@ -19,16 +21,18 @@ mod winograd_transforms;
 
 use std::sync::Mutex;
 
-use conv2d::{Algorithm, Filter};
+use awake::awake;
+use conv2d::{Algorithm, Problem};
+use conv2d_direct::conv2d_direct_max_pool;
 use epilogue::Epilogue;
 use filter::Kcrs;
 pub use isa::Isa;
 use isa::Vectors;
+use layers::Convolutions;
+use numbers::{LINE, Numbers};
 use rayon::prelude::*;
 
-use crate::network::{
-    Conv2dShape, ConvParameters, Layer, LayerShape, Model, Network, NetworkError, Op, PlanReport, PlannedStep, Slots, Value,
-};
+use crate::network::{Conv2dShape, Layer, LayerShape, Model, Network, NetworkError, Op, PlanReport, PlannedStep, Slots, Value};
 use crate::tensor::Nhwc;
 
 /// Why the CPU backend could not be made or could not run.
@@ -73,7 +77,8 @@ pub struct Forward {
 
 /// A convolution with its parameters in the form that one kernel reads, by itself for measurements.
 pub struct Conv2d {
-    filter: Filter,
+    algorithm: Algorithm,
+    filter: Numbers,
     bias: Vec<f32>,
 }
 
@@ -87,12 +92,17 @@ impl Conv2d {
         let scale = vec![1.0; shape.k()];
         let kcrs = Kcrs { filter, scale: &scale, c: shape.c(), taps: shape.r() * shape.s() };
         let algorithms = if isa.is_available() { Algorithm::all(isa, shape) } else { Vec::new() };
-        algorithms.into_iter().map(|algorithm| Self { filter: algorithm.prepare(&kcrs), bias: bias.to_vec() }).collect()
+        let one = |algorithm: Algorithm| {
+            let mut packed = Numbers::zeros(algorithm.filter_len(shape));
+            algorithm.pack(&kcrs, packed.as_mut_slice());
+            Self { algorithm, filter: packed, bias: bias.to_vec() }
+        };
+        algorithms.into_iter().map(one).collect()
     }
 
     /// The kernel's name.
     pub fn kernel(&self) -> String {
-        self.filter.algorithm().name()
+        self.algorithm.name()
     }
 
     /// `y = relu(conv2d(x) + bias)` on the current rayon pool; `x` NHWC, `y` NPQK.
@@ -100,7 +110,8 @@ impl Conv2d {
     /// # Panics
     /// If a slice is shorter than `shape` says, or `shape` is not of the layer that this was made for.
     pub fn run(&self, shape: &Conv2dShape, x: &[f32], y: &mut [f32]) {
-        self.filter.conv2d(shape, x, Epilogue { bias: &self.bias, residual: None, relu: true }, y);
+        let epilogue = Epilogue { bias: &self.bias, residual: None, relu: true };
+        self.algorithm.conv2d(Problem { shape, x, filter: self.filter.as_slice(), epilogue }, y);
     }
 }
 
@@ -109,11 +120,11 @@ pub struct Cpu {
     network: Network,
     slots: Slots,
     vectors: Option<Vectors>,
-    convs: Vec<Option<Conv2d>>, // by layer
+    convolutions: Convolutions,
     classifier: (Vec<f32>, Vec<f32>),
     pool: rayon::ThreadPool,
-    /// Activation buffers between runs. Two runs at a time each need their own; the second allocates.
-    idle: Mutex<Vec<Vec<f32>>>,
+    /// Memory of the activations between runs. Two runs at a time each need their own; the second allocates.
+    idle: Mutex<Numbers>,
 }
 
 impl Cpu {
@@ -142,21 +153,13 @@ impl Cpu {
         let network = model.network().clone();
         // Which algorithm is quickest hardly depends on the size of the images, of which none is known yet.
         let shapes = network.shapes(1, 224, 224)?;
-        let prepare = |(layer, shape): (&Layer, &LayerShape)| {
-            let Some(shape) = shape.conv2d else { return Ok(None) };
-            let ConvParameters { filter, scale, shift } = model.conv_parameters(layer)?;
-            let kcrs = Kcrs { filter: &filter, scale: &scale, c: shape.c(), taps: shape.r() * shape.s() };
-            let filter = Algorithm::all(isa, &shape)[0].prepare(&kcrs);
-            model.release(layer);
-            Ok(Some(Conv2d { filter, bias: shift }))
-        };
-        let convs = pool.install(|| network.layers().iter().zip(&shapes).map(prepare).collect::<Result<_, NetworkError>>())?;
+        let convolutions = pool.install(|| Convolutions::new(model, &shapes, isa))?;
         let slots = Slots::plan(&network);
         Ok(Self {
             network,
             slots,
             vectors: Vectors::new(isa),
-            convs,
+            convolutions,
             classifier: model.classifier()?,
             pool,
             idle: Mutex::default(),
@@ -174,26 +177,31 @@ impl Cpu {
     /// [`CpuError::Network`] when the images do not fit the network.
     pub fn plan(&self, [n, h, w]: [usize; 3]) -> Result<PlanReport, CpuError> {
         let shapes = self.network.shapes(n, h, w)?;
-        let kernel = |(layer, conv): (&Layer, &Option<Conv2d>)| match (&layer.op, conv) {
-            (_, Some(conv)) => conv.filter.algorithm().name(),
-            (Op::MaxPool2d(_), _) => "max_pool2d".to_owned(),
-            (Op::GlobalAvgPool, _) => "global_avg_pool".to_owned(),
-            (Op::Conv2d { .. } | Op::Linear { .. }, _) => "linear".to_owned(),
+        let kernel = |(index, layer): (usize, &Layer)| match &layer.op {
+            Op::Conv2d { .. } => self.convolutions.kernel(index).unwrap_or_default(),
+            Op::MaxPool2d(_) => "max_pool2d".to_owned(),
+            Op::GlobalAvgPool => "global_avg_pool".to_owned(),
+            Op::Linear { .. } => "linear".to_owned(),
         };
-        let layers = self.network.layers().iter().zip(&self.convs);
-        let steps =
-            layers.map(|(layer, conv)| PlannedStep { layer: layer.name.clone(), kernel: kernel((layer, conv)) }).collect();
-        let mut largest = vec![0; self.slots.count()];
-        for (index, shape) in shapes.iter().enumerate() {
-            let slot = &mut largest[self.slots.of(index)];
-            *slot = shape.output.iter().product::<usize>().max(*slot);
+        let mut steps = Vec::with_capacity(shapes.len());
+        let mut before: Option<PlannedStep> = None;
+        for (index, layer) in self.network.layers().iter().enumerate() {
+            let (layer, kernel) = (layer.name.clone(), kernel((index, layer)));
+            let step = match before.take() {
+                Some(conv) => PlannedStep { layer: conv.layer + ", " + &layer, kernel: conv.kernel + ", " + &kernel },
+                None => PlannedStep { layer, kernel },
+            };
+            if self.convolutions.pooled(index).is_some() {
+                before = Some(step);
+            } else {
+                steps.push(step);
+            }
         }
-        let folded = self.convs.iter().flatten().map(|conv| conv.filter.len() + conv.bias.len()).sum::<usize>();
         let bytes = |numbers: usize| (numbers * size_of::<f32>()) as u64;
         Ok(PlanReport {
             steps,
-            parameters: bytes(folded + self.classifier.0.len() + self.classifier.1.len()),
-            activations: bytes(n * h * w * 3 + largest.into_iter().sum::<usize>()),
+            parameters: bytes(self.convolutions.len() + self.classifier.0.len() + self.classifier.1.len()),
+            activations: bytes(n * h * w * 3 + self.sizes(&shapes).into_iter().sum::<usize>()),
         })
     }
 
@@ -201,6 +209,16 @@ impl Cpu {
     pub fn make(&self, images: &mut Nhwc, make: &(dyn Fn(usize, &mut [f32]) + Sync)) {
         let size = images.shape()[1..].iter().product::<usize>().max(1);
         self.pool.install(|| images.data_mut().par_chunks_exact_mut(size).enumerate().for_each(|(at, image)| make(at, image)));
+    }
+
+    /// Numbers of each buffer, in whole cache lines.
+    fn sizes(&self, shapes: &[LayerShape]) -> Vec<usize> {
+        let mut sizes = vec![0; self.slots.count()];
+        for (layer, shape) in shapes.iter().enumerate().filter(|(layer, _)| self.convolutions.pooled(*layer).is_none()) {
+            let size = &mut sizes[self.slots.of(layer)];
+            *size = shape.output.iter().product::<usize>().next_multiple_of(LINE).max(*size);
+        }
+        sizes
     }
 
     /// Runs the network on normalised images `[N, H, W, 3]`.
@@ -211,7 +229,7 @@ impl Cpu {
         self.forward_with(image, |_, _, _| {})
     }
 
-    /// Like [`Cpu::forward`], showing `visit` each layer with its output and the output's shape `[N, H, W, C]`.
+    /// Like [`Cpu::forward`], showing `visit` each step of the plan: its last layer, with the output and its shape `[N, H, W, C]`.
     ///
     /// # Errors
     /// As [`Cpu::forward`].
@@ -225,15 +243,22 @@ impl Cpu {
             return Err(CpuError::Channels { found: image.shape() });
         }
         let shapes = self.network.shapes(n, h, w)?;
-        let mut buffers = std::mem::take(&mut *self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        buffers.resize_with(self.slots.count(), Vec::new);
-        self.pool.install(|| {
+        let size = |shape: [usize; 4]| shape.iter().product::<usize>();
+        let mut memory = std::mem::take(&mut *self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let sizes = self.sizes(&shapes);
+        let mut rest = memory.at_least(sizes.iter().sum());
+        let mut buffers: Vec<&mut [f32]> = Vec::with_capacity(sizes.len());
+        for size in sizes {
+            let (buffer, others) = rest.split_at_mut(size);
+            buffers.push(buffer);
+            rest = others;
+        }
+        awake(&self.pool, || {
             for (index, (layer, shape)) in self.network.layers().iter().zip(&shapes).enumerate() {
-                let size = |shape: [usize; 4]| shape.iter().product::<usize>();
-                let mut buffer = std::mem::take(&mut buffers[self.slots.of(index)]);
-                if buffer.len() < size(shape.output) {
-                    buffer.resize(size(shape.output), 0.0);
+                if self.convolutions.pooled(index).is_some() {
+                    continue;
                 }
+                let buffer = std::mem::take(&mut buffers[self.slots.of(index)]);
                 let y = &mut buffer[..size(shape.output)];
                 let value = |value: Value| match value {
                     Value::Image => (image.data(), image.shape()),
@@ -242,17 +267,34 @@ impl Cpu {
                         (&buffers[self.slots.of(from)][..size(shape)], shape)
                     }
                 };
-                let (x, x_shape) = value(layer.input);
-                match (&layer.op, &self.convs[index], &shape.conv2d) {
-                    (Op::Conv2d { residual, relu, .. }, Some(conv), Some(conv2d)) => {
-                        let residual = residual.map(|residual| value(residual).0);
-                        let epilogue = Epilogue { bias: &conv.bias, residual, relu: *relu };
-                        conv.filter.conv2d(conv2d, x, epilogue, y);
+                let problem = |conv: usize| {
+                    let layer = &self.network.layers()[conv];
+                    self.convolutions.problem(conv, layer, &shapes[conv], |x| value(x).0)
+                };
+                let pooled = match layer.input {
+                    Value::Layer(conv) => self.convolutions.pooled(conv).map(|vectors| (vectors, conv)),
+                    Value::Image => None,
+                };
+                match (&layer.op, pooled) {
+                    (Op::Conv2d { .. }, _) => {
+                        let (algorithm, problem) = problem(index);
+                        algorithm.conv2d(problem, y);
                     }
-                    (Op::Conv2d { .. }, ..) => unreachable!("every convolution has parameters and a shape"),
-                    (Op::MaxPool2d(window), ..) => pool::max_pool2d(self.vectors, x, x_shape, *window, shape.output, y),
-                    (Op::GlobalAvgPool, ..) => pool::global_avg_pool(x, x_shape, y),
-                    (Op::Linear { .. }, ..) => pool::linear(x, &self.classifier.0, &self.classifier.1, y),
+                    (Op::MaxPool2d(window), Some((vectors, conv))) => {
+                        conv2d_direct_max_pool(vectors, problem(conv).1, *window, shape.output, y);
+                    }
+                    (Op::MaxPool2d(window), None) => {
+                        let (x, x_shape) = value(layer.input);
+                        pool::max_pool2d(self.vectors, x, x_shape, *window, shape.output, y);
+                    }
+                    (Op::GlobalAvgPool, _) => {
+                        let (x, x_shape) = value(layer.input);
+                        pool::global_avg_pool(x, x_shape, y);
+                    }
+                    (Op::Linear { .. }, _) => {
+                        let (weights, bias) = &self.classifier;
+                        pool::linear(self.vectors, value(layer.input).0, weights, bias, y);
+                    }
                 }
                 visit(layer, shape.output, y);
                 buffers[self.slots.of(index)] = buffer;
@@ -262,10 +304,10 @@ impl Cpu {
         let last = shapes.len() - 1;
         let take = |layer: usize| {
             let shape = shapes[layer].output;
-            Nhwc::new(shape, buffers[self.slots.of(layer)][..shape.iter().product()].to_vec())
+            Nhwc::new(shape, buffers[self.slots.of(layer)][..size(shape)].to_vec())
         };
         let forward = Forward { features: take(self.network.features()), logits: take(last) };
-        *self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = buffers;
+        *self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = memory;
         Ok(forward)
     }
 }

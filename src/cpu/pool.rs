@@ -10,7 +10,7 @@ use crate::network::Window;
 
 /// Largest value of each window; the border never wins, a NaN does. `x` `[N, H, W, C]`, `y` `[N, P, Q, C]`. Without vectors one
 /// number at a time.
-pub(crate) fn max_pool2d(
+pub(super) fn max_pool2d(
     vectors: Option<Vectors>,
     x: &[f32],
     [_, h, w, c]: [usize; 4],
@@ -20,16 +20,27 @@ pub(crate) fn max_pool2d(
 ) {
     y.par_chunks_mut(q * c).enumerate().for_each(|(row, y)| {
         let (n, ip) = (row / p, row % p);
-        let rows = inside(ip * window.stride, window.size.0, window.pad, h);
-        for (iq, y) in y.chunks_exact_mut(c).enumerate() {
-            let columns = inside(iq * window.stride, window.size.1, window.pad, w);
-            let largest = Largest { x: &x[n * h * w * c..][..h * w * c], rows: rows.clone(), columns, w, y };
-            match vectors {
-                Some(vectors) => vectors.run(largest),
-                None => largest.with_simd(pulp::Scalar),
-            }
-        }
+        let rows = under(ip * window.stride, window.size.0, window.pad, h);
+        max_pool_row(vectors, (&x[n * h * w * c..][..h * w * c], [w, c]), rows, window, y);
     });
+}
+
+/// One row of outputs, `y` `[Q, C]`, of `rows` of an image `x` `[.., W, C]`.
+pub(super) fn max_pool_row(
+    vectors: Option<Vectors>,
+    (x, [w, c]): (&[f32], [usize; 2]),
+    rows: Range<usize>,
+    window: Window,
+    y: &mut [f32],
+) {
+    for (iq, y) in y.chunks_exact_mut(c).enumerate() {
+        let columns = under(iq * window.stride, window.size.1, window.pad, w);
+        let largest = Largest { x, rows: rows.clone(), columns, w, y };
+        match vectors {
+            Some(vectors) => vectors.run(largest),
+            None => largest.with_simd(pulp::Scalar),
+        }
+    }
 }
 
 /// Largest value over some rows and columns of an image, per channel.
@@ -66,12 +77,12 @@ impl WithSimd for Largest<'_> {
 }
 
 /// Positions of the image under a window that starts at `start` of the padded image.
-fn inside(start: usize, size: usize, pad: usize, extent: usize) -> Range<usize> {
+pub(super) fn under(start: usize, size: usize, pad: usize, extent: usize) -> Range<usize> {
     start.saturating_sub(pad)..(start + size).saturating_sub(pad).min(extent)
 }
 
 /// Mean over all positions, summed in f64: `x` `[N, H, W, C]`, `y` `[N, C]`.
-pub(crate) fn global_avg_pool(x: &[f32], [_, h, w, c]: [usize; 4], y: &mut [f32]) {
+pub(super) fn global_avg_pool(x: &[f32], [_, h, w, c]: [usize; 4], y: &mut [f32]) {
     let mut sums = vec![0f64; c];
     for (x, y) in x.chunks_exact(h * w * c).zip(y.chunks_exact_mut(c)) {
         sums.fill(0.0);
@@ -82,19 +93,53 @@ pub(crate) fn global_avg_pool(x: &[f32], [_, h, w, c]: [usize; 4], y: &mut [f32]
     }
 }
 
-/// `y[n,k] = bias[k] + sum_c x[n,c] * weight[k,c]`, summed in f64 over eight lanes.
-pub(crate) fn linear(x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32]) {
+/// Rows of the linear layer that a task takes.
+const ROWS: usize = 64;
+
+/// Sums of a row at a time: enough for the latency of an addition, in whole vectors of every instruction set.
+const LANES: usize = 32;
+
+/// `y[n,k] = bias[k] + sum_c x[n,c] * weight[k,c]`, summed in f64.
+pub(super) fn linear(vectors: Option<Vectors>, x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32]) {
     let (c, k) = (weight.len() / bias.len(), bias.len());
     for (x, y) in x.chunks_exact(c).zip(y.chunks_exact_mut(k)) {
-        y.par_iter_mut().with_min_len(64).zip(weight.par_chunks_exact(c)).zip(bias).for_each(|((y, row), &bias)| {
-            let mut lanes = [0f64; 8];
-            let (whole, rest) = (x.chunks_exact(8).zip(row.chunks_exact(8)), c / 8 * 8..c);
-            for (x, row) in whole {
-                lanes.iter_mut().zip(x.iter().zip(row)).for_each(|(lane, (&x, &w))| *lane += f64::from(x) * f64::from(w));
+        let parts = y.par_chunks_mut(ROWS).zip(weight.par_chunks(ROWS * c)).zip(bias.par_chunks(ROWS));
+        parts.for_each(|((y, weight), bias)| {
+            let rows = Rows { x, weight, bias, y };
+            match vectors {
+                Some(vectors) => vectors.run(rows),
+                None => rows.with_simd(pulp::Scalar),
             }
-            let rest: f64 = rest.map(|i| f64::from(x[i]) * f64::from(row[i])).sum();
-            *y = (lanes.iter().sum::<f64>() + rest + f64::from(bias)) as f32;
         });
+    }
+}
+
+struct Rows<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl WithSimd for Rows<'_> {
+    type Output = ();
+
+    /// Plain loops, which the compiler vectorises for the instruction set.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { x, weight, bias, y } = self;
+        let (whole, rest) = x.as_chunks::<LANES>();
+        for ((y, row), &bias) in y.iter_mut().zip(weight.chunks_exact(x.len())).zip(bias) {
+            let (row_whole, row_rest) = row.as_chunks::<LANES>();
+            let mut lanes = [0f64; LANES];
+            for (x, row) in whole.iter().zip(row_whole) {
+                for i in 0..LANES {
+                    lanes[i] += f64::from(x[i]) * f64::from(row[i]);
+                }
+            }
+            let rest: f64 = rest.iter().zip(row_rest).map(|(&x, &w)| f64::from(x) * f64::from(w)).sum();
+            *y = (lanes.iter().sum::<f64>() + rest + f64::from(bias)) as f32;
+        }
     }
 }
 

@@ -15,6 +15,13 @@ pub(super) struct Share {
     pub channels: usize,
 }
 
+/// Rows of a band, `most` at most, such that of `images` with `rows` each, in bands, no thread of `threads` gets more than it must;
+/// as many as that allows.
+pub(super) fn even(images: usize, rows: usize, threads: usize, most: usize) -> usize {
+    let busiest = |band: &usize| (images * rows.div_ceil(*band)).div_ceil(threads) * band;
+    (1..=most.clamp(1, rows)).rev().min_by_key(busiest).unwrap_or(1)
+}
+
 /// Some channels of some output pixels that follow each other.
 pub(super) struct Piece<'a> {
     /// First pixel, counted over all images.
@@ -51,4 +58,20 @@ pub(super) fn share(shape: &Conv2dShape, share: Share, y: &mut [f32], work: impl
             });
         });
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_get_as_many_rows_as_each_other() {
+        assert_eq!(even(1, 14, 2, 6), 1); // 2 would be four bands of two rows for one of them
+        assert_eq!(even(1, 14, 2, 9), 7);
+        assert_eq!(even(8, 14, 2, 6), 2);
+        assert_eq!(even(1, 7, 1, 9), 7);
+        assert_eq!(even(1, 28, 2, 4), 2);
+        assert_eq!(even(1, 112, 2, 14), 14);
+        assert_eq!(even(3, 1, 4, 0), 1);
+    }
 }

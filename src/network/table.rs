@@ -111,6 +111,18 @@ impl Network {
         self.features
     }
 
+    /// Whether a layer reads the image and its output is read by nothing but the max pool that follows, so that both may be computed
+    /// as one.
+    pub fn is_pooled(&self, layer: usize) -> bool {
+        let reads = |reader: &Layer| {
+            let residual = if let Op::Conv2d { residual, .. } = reader.op { residual } else { None };
+            [Some(reader.input), residual].contains(&Some(Value::Layer(layer)))
+        };
+        let mut readers = self.layers.iter().enumerate().filter(|(_, reader)| reads(reader));
+        let pool = readers.next().is_some_and(|(index, reader)| index == layer + 1 && matches!(reader.op, Op::MaxPool2d(_)));
+        self.layers[layer].input == Value::Image && pool && readers.next().is_none()
+    }
+
     /// Index of a layer by torchvision's name. A block or stage (`layer4.1`, `layer4`) means its last convolution.
     pub fn find(&self, name: &str) -> Option<usize> {
         let within = |layer: &Layer| layer.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));

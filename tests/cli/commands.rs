@@ -192,18 +192,23 @@ fn bench_times_each_batch() {
     assert!((median * images / 1e3 - 1.0).abs() < 1e-9 && times.contains(&json!(median)));
     assert!(last["floor_ms_per_image"].as_f64().unwrap() > 0.0);
     let layers = last["layers"].as_array().unwrap();
-    assert_eq!((&layers[0]["layer"], &layers[22]["layer"]), (&json!("conv1"), &json!("fc")));
+    // With the max pool in the same step, where there are vectors.
+    let first = layers[0]["layer"].as_str().unwrap();
+    assert!(first == "conv1" || first == "conv1, maxpool", "{first}");
+    assert_eq!(layers.last().unwrap()["layer"], "fc");
     assert!(layers.iter().all(|layer| layer["ms"]["median"].as_f64().unwrap() >= 0.0));
 
     let ran = bench.run([&small[..], &["--batch=1,3"]].concat()).code(0);
     let rows: Vec<Vec<&str>> = ran.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
     let header = rows.iter().position(|row| row.first() == Some(&"batch")).unwrap();
     assert_eq!((rows[header + 1][0], rows[header + 2][0]), ("1", "3"), "{}", ran.stdout);
-    // Then each batch's layers, each beside its floor; only the max pool, which is part of the convolution before it, has none.
+    // Then each batch's layers, each beside its floor; only the max pool, which is part of the convolution before it, has none. Where
+    // there are vectors it is a part of that step as well.
     for (heading, batch) in rows.iter().enumerate().filter(|(_, row)| row.first() == Some(&"layers,")) {
         assert!(matches!(batch[2], "1;" | "3;") && rows[heading + 1][4..] == ["floor", "ms", "of", "floor"], "{}", ran.stdout);
-        let layers = &rows[heading + 2..heading + 25];
-        assert_eq!((layers[0][0], layers[22][0]), ("conv1", "fc"));
+        let layers: Vec<_> = rows[heading + 2..].iter().take_while(|row| !row.is_empty()).collect();
+        assert!(layers.len() >= 22 && layers[0][0].starts_with("conv1"), "{}", ran.stdout);
+        assert_eq!(layers.last().unwrap()[0], "fc");
         assert!(layers.iter().all(|row| row[0] == "maxpool" || row[row.len() - 1].ends_with('x')), "{}", ran.stdout);
     }
     assert_eq!(rows.iter().filter(|row| row.first() == Some(&"layers,")).count(), 2);

@@ -35,8 +35,8 @@ impl Algorithm {
         }
         let (two, four) = (Self::Winograd(vectors, TileSide::Two), Self::Winograd(vectors, TileSide::Four));
         match shape.c() {
-            ..=MOST_CHANNELS_OF_FOUR => vec![four, two, direct],
-            ..=MOST_CHANNELS_OF_TWO => vec![two, four, direct],
+            c if c <= MOST_CHANNELS_OF_FOUR => vec![four, two, direct],
+            c if c <= MOST_CHANNELS_OF_TWO => vec![two, four, direct],
             _ => vec![direct, two, four],
         }
     }

@@ -55,7 +55,7 @@ fn log_totals(evidence: &Evidence<'_>) -> Vec<f64> {
 /// `2^n` times the Taylor series at a distance of at most ln 2 / 2.
 #[inline(always)]
 fn exp(x: f64) -> f64 {
-    const LN_2: [f64; 2] = [6.931_471_803_691_238_2e-1, 1.908_214_929_270_587_7e-10]; // the first times any n is exact
+    const LN_2: [f64; 2] = [6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10]; // the first times any n is exact
     const ROUND: f64 = 6_755_399_441_055_744.0; // 1.5 2^52: adding it leaves the nearest whole number in the lowest bits
     const SERIES: [f64; 13] = [
         1.0 / 6_227_020_800.0,

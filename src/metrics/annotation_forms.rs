@@ -136,17 +136,28 @@ impl<'a> Collected<'a> {
     }
 
     pub fn csv(&mut self, bytes: &[u8]) -> Result<(), AnnotationError> {
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(bytes);
         if !reader.headers().is_ok_and(|header| header.iter().take(2).eq(["image", "class"])) {
             let problem = "it is neither JSON, nor does its first line begin with `image,class`".to_owned();
             return Err(AnnotationError::Form { path: self.path.to_owned(), problem });
         }
         let header = reader.headers().cloned().unwrap_or_default();
+        let (mut line, mut seen) = (1, 0);
         for record in reader.records() {
             let record = record.map_err(|error| self.bad("CSV", error))?; // these have the line
-            let entry = format!("line {}", record.position().map_or(0, csv::Position::line));
-            let line: Line = record.deserialize(Some(&header)).map_err(|error| self.bad(&entry, error))?;
-            let Line { image, class, x0, y0, x1, y1, mask, value } = line;
+            // The reader's own number is one too small where lines end as on Windows.
+            let start = record.position().map_or(seen, |position| (position.byte() as usize).clamp(seen, bytes.len()));
+            let start = start + bytes[start..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            line += bytes[seen..start].iter().filter(|byte| **byte == b'\n').count();
+            seen = start;
+            let entry = format!("line {line}");
+            if record.len() > header.len() {
+                let problem =
+                    format!("it has {} fields, expected at most {}: quote what holds a comma", record.len(), header.len());
+                return Err(self.bad(entry, problem));
+            }
+            let fields: Line = record.deserialize(Some(&header)).map_err(|error| self.bad(&entry, error))?;
+            let Line { image, class, x0, y0, x1, y1, mask, value } = fields;
             let bounds = match (x0, y0, x1, y1) {
                 (Some(x0), Some(y0), Some(x1), Some(y1)) => Some(PixelBox { x0, y0, x1, y1 }),
                 (None, None, None, None) => None,
@@ -251,7 +262,8 @@ mod tests {
             (r#"[{"image": "1.jpg", "objects": [{"class": "", "box": [1, 2, 3, 4]}]}]"#, &["object 1", "empty"]),
             ("image,class,x0,y0,x1,y1\n1.jpg,dog,1,2,3,four\n", &["line 2", "invalid float"]),
             ("image,class,x0,y0,x1,y1\n1.jpg,dog,1,2,3,4\n1.jpg,dog,1,2,3,\n", &["line 3", "lacks an edge"]),
-            ("image,class,x0,y0,x1,y1\n1.jpg,dog,1,2\n", &["line 2"]),
+            ("image,class,x0,y0,x1,y1\n1.jpg,dog,1,2\n", &["line 2", "lacks an edge"]),
+            ("image,class,x0,y0,x1,y1\r\n\r\n1.jpg,big,red dog,1,2,3,4\r\n", &["line 3", "7 fields", "quote"]),
             (r#"{"images": [], "annotations": []}"#, &["missing field `categories`"]),
             (
                 r#"{"images": [], "categories": [], "annotations": [{"image_id": 5, "category_id": 1, "bbox": [0, 0, 1, 1]}]}"#,

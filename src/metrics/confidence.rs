@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn shares_of_the_score() {
         let of = |intact, masked| Confidence { intact, masked };
-        assert_eq!((of(0.8, 0.2).drop(), of(0.8, 0.2).increased()), (0.75, false));
+        assert_eq!((of(0.5, 0.125).drop(), of(0.5, 0.125).increased()), (0.75, false));
         assert_eq!((of(0.5, 0.6).drop(), of(0.5, 0.6).increased()), (0.0, true));
         assert_eq!((of(0.5, 0.5).drop(), of(0.5, 0.5).increased()), (0.0, false));
         assert_eq!((of(0.0, 0.0).drop(), of(0.0, 0.0).increased()), (0.0, false));

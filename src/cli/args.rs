@@ -9,6 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use super::boxes::BoxOptions;
+use super::evaluate::EvaluateArgs;
 use super::inputs::Inputs;
 use super::methods::MethodOptions;
 use super::options::{InputOptions, ModelOptions};
@@ -29,6 +30,8 @@ pub enum Command {
     Cam(CamArgs),
     /// Name what is in pictures
     Classify(ClassifyArgs),
+    /// Measure how good maps are, method beside method
+    Evaluate(EvaluateArgs),
     /// Merge the manifests of a run that was spread with --shard
     Merge(MergeArgs),
     /// Show architecture, layers and devices of a model

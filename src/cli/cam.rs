@@ -94,7 +94,7 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
         });
         let fault = result.as_ref().err().cloned();
         let outcome = result.unwrap_or_else(|message| Outcome::Error { message });
-        Finished { shown: ImageEntry { file: file.to_owned(), outcome }, fault }
+        Some(Finished { shown: ImageEntry { file: file.to_owned(), outcome }, fault })
     };
     let skip = |place: usize| done[place].is_some();
     let (start_time, mut forwards) = (Instant::now(), 0);

@@ -40,7 +40,7 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
             }
             Err(message) => Status::Error { message },
         };
-        Finished { shown: Entry { file: file.to_owned(), status }, fault }
+        Some(Finished { shown: Entry { file: file.to_owned(), status }, fault })
     };
     let tally = run.each(
         &Request::top(0),

@@ -7,6 +7,7 @@ mod boxes;
 mod cam;
 mod classify;
 mod draw;
+mod evaluate;
 mod fetch;
 mod info;
 mod inputs;
@@ -20,6 +21,7 @@ mod run;
 mod shell;
 mod stdout;
 mod table;
+mod truths;
 
 use std::process::ExitCode;
 
@@ -35,6 +37,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
     match args::Cli::parse().command {
         args::Command::Cam(args) => cam::run(&args),
         args::Command::Classify(args) => classify::run(&args),
+        args::Command::Evaluate(args) => evaluate::run(&args),
         args::Command::Merge(args) => merge::run(&args),
         args::Command::Info(args) => info::run(&args),
         args::Command::Bench(args) => bench::run(&args),

@@ -53,6 +53,11 @@ impl<'a> Run<'a> {
         Ok(Self { engine, inputs, workers })
     }
 
+    /// These files.
+    pub fn of_files(engine: &'a Engine, files: Vec<PathBuf>, workers: Option<usize>) -> Self {
+        Self { engine, inputs: files.into_iter().map(Item::File).collect(), workers }
+    }
+
     /// The inputs' names, in order, as they are told to `finish`.
     pub fn names(&self) -> Vec<String> {
         self.inputs.iter().map(ToString::to_string).collect()
@@ -60,13 +65,14 @@ impl<'a> Run<'a> {
 
     /// Explains every input that is not to be skipped, calls `finish` with its place, its name and what became of it, on several
     /// threads, and shows `visit` the place and what that returned, in order, on this thread. With `photos` the pictures themselves
-    /// are kept until then. Faults are named on stderr. After Ctrl-C no further input is taken.
+    /// are kept until then. Faults are named on stderr. After Ctrl-C no further input is taken; an input for which `finish` then
+    /// returns `None` counts as not taken.
     pub fn each<T: Send>(
         &self,
         request: &Request,
         photos: bool,
         skip: impl Fn(usize) -> bool + Sync,
-        finish: impl Fn(usize, &str, Outcome) -> Finished<T> + Sync,
+        finish: impl Fn(usize, &str, Outcome) -> Option<Finished<T>> + Sync,
         mut visit: impl FnMut(usize, T) -> anyhow::Result<()>,
     ) -> anyhow::Result<Tally> {
         interrupt::watch();
@@ -86,7 +92,8 @@ impl<'a> Run<'a> {
                 let outcome = explained.map_err(|fault| fault.of(&name));
                 (place, finish(place, &name, outcome))
             },
-            |(place, Finished { shown, fault })| {
+            |(place, finished)| {
+                let Some(Finished { shown, fault }) = finished else { return ControlFlow::Continue(()) };
                 done += 1;
                 if let Some(message) = &fault {
                     failed += 1;
@@ -123,6 +130,11 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Inputs that this run has done.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+
     /// Whether no input is left, as after an interruption.
     pub fn is_complete(&self) -> bool {
         self.skipped + self.done == self.inputs

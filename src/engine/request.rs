@@ -41,6 +41,12 @@ impl Request {
         Self::of(Classes::Named(names.into_iter().map(Into::into).collect()))
     }
 
+    /// The same about these classes, as [`Request::classes`] names them.
+    pub fn about<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.classes = Classes::Named(names.into_iter().map(Into::into).collect());
+        self
+    }
+
     fn of(classes: Classes) -> Self {
         Self {
             classes,

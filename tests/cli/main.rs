@@ -12,6 +12,7 @@ mod boxes;
 mod cam;
 mod commands;
 mod disk;
+mod evaluate;
 mod fetch;
 mod hardship;
 mod inputs;

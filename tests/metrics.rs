@@ -145,7 +145,7 @@ fn several_maps_in_one_run_are_measured_as_each_by_hand() {
         let mut pixels: Vec<usize> = (0..224 * 224).collect();
         let values = map.map.upsample(224, 224);
         pixels.sort_by(|&a, &b| values.data()[b].total_cmp(&values.data()[a]).then(a.cmp(&b)));
-        let third = (224 * 224 + 2) / 3;
+        let third = (224usize * 224).div_ceil(3);
         let scores: Vec<f64> = [third, 2 * third, 224 * 224]
             .iter()
             .map(|&gone| {

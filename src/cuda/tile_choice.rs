@@ -212,7 +212,7 @@ mod tests {
 
     fn picked(device: &DeviceLimits, image: [usize; 4], k: usize, size: usize) -> (u32, u32, bool) {
         let shape = Conv2dShape::new(image, k, Window { size: (size, size), stride: 1, pad: size / 2 }).unwrap();
-        let Choice { variant, .. } = choose(&shape, device, Arithmetic::F16).unwrap();
+        let Choice { variant, .. } = choose(shape, device, Arithmetic::F16).unwrap();
         (variant.tile.bm, variant.tile.bn, variant.whole_taps)
     }
 
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn a_refusal_names_what_the_most_general_form_misses() {
         let shape = Conv2dShape::new([1, 9, 9, 12], 8, Window { size: (3, 3), stride: 1, pad: 1 }).unwrap();
-        let refused = choose(&shape, &A100, Arithmetic::F16).unwrap_err().to_string();
+        let refused = choose(shape, &A100, Arithmetic::F16).unwrap_err().to_string();
         assert_eq!(refused, "conv2d_implicit_gemm_c8_f16_nhwc: C = 12 is no multiple of 8");
     }
 
@@ -256,12 +256,14 @@ mod tests {
     fn a_device_with_little_shared_memory_gets_what_fits() {
         let device = DeviceLimits { shared_bytes: 48 << 10, ..A100 };
         let shape = Conv2dShape::new([128, 28, 28, 128], 128, Window { size: (3, 3), stride: 1, pad: 1 }).unwrap();
-        assert!(choose(&shape, &device, Arithmetic::F16).unwrap().variant.shared_bytes() <= device.shared_bytes);
+        assert!(choose(shape, &device, Arithmetic::F16).unwrap().variant.shared_bytes() <= device.shared_bytes);
     }
 
-    /// Convolutions of ResNet-18 at 224x224: images are squares of `h`, `size` that of the filter; channels of the shortcut that is added
-    /// in the same launch.
-    const RESNET18: &[(&str, usize, usize, usize, usize, usize, Option<usize>)] = &[
+    /// A layer's name, `h`, `c`, `k`, the filter's size, its stride, and channels of the shortcut that is added in the same launch.
+    type Layer = (&'static str, usize, usize, usize, usize, usize, Option<usize>);
+
+    /// Convolutions of ResNet-18 at 224x224; images are squares.
+    const RESNET18: &[Layer] = &[
         ("layer1", 56, 64, 64, 3, 1, None),
         ("layer2.0.conv1", 56, 64, 128, 3, 2, None),
         ("layer2.0.conv2", 28, 128, 128, 3, 1, Some(64)),

@@ -123,7 +123,7 @@ fn worse(recorded: &Map<String, Value>, found: &Map<String, Value>) -> Vec<Strin
             [("instructions", TOLERANCE), ("mma", 0), ("sectors", 0), ("read", 0), ("written", 0), ("bytes_of_batch", 0)]
         {
             let [was, is] = [old, row].map(|row| row[field].as_u64());
-            if !was.zip(is).is_some_and(|(was, is)| is * 100 <= was * (100 + slack)) {
+            if was.zip(is).is_none_or(|(was, is)| is * 100 > was * (100 + slack)) {
                 worse.push(format!("{layer}: {field} {}, on record {}", row[field], old[field]));
             }
         }

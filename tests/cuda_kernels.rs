@@ -200,7 +200,7 @@ fn implicit_gemm_in<T: Guarded + Element>(device: &Device, arithmetic: Arithmeti
     }
     for case in cases {
         let problem = Problem::new(case);
-        let able: Vec<_> = kernels.iter().filter(|kernel| kernel.can_run(&problem.shape).is_ok()).collect();
+        let able: Vec<_> = kernels.iter().filter(|kernel| kernel.can_run(problem.shape).is_ok()).collect();
         let least = if arithmetic == Arithmetic::F16Sums && device.modules.capability() >= 80 { 64 } else { 32 };
         assert_eq!(able.iter().any(|kernel| kernel.variant().whole_taps), case.1[3] % least == 0, "{}", case.0);
         for kernel in able {

@@ -175,7 +175,7 @@ fn what_is_not_finite_and_what_is_not_there_is_nan() {
         }
     }
     let batch = Batch::integers([1, 2, 2, 8], 4, Room::Exact);
-    let targets = vec![Target::of_class(9), Target::of_class(2)];
+    let targets = [Target::of_class(9), Target::of_class(2)];
     for score in Score::ALL {
         let targets = Targets::Given(targets.iter().map(|target| target.clone().with_score(*score)).collect());
         let found = batch.run::<f32>(&device, &asked(targets, &[Method::Cam, Method::ShapleyCam], None), None, (2, 2));

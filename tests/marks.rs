@@ -36,7 +36,7 @@ fn marked(view: View, size: (u32, u32), marks: &[Mark]) -> RgbImage {
 fn columns(picture: &RgbImage, y: u32, colour: Rgb<u8>) -> Option<(u32, u32)> {
     let mut found = (0..picture.width()).filter(|&x| *picture.get_pixel(x, y) == colour);
     let first = found.next()?;
-    Some((first, found.last().unwrap_or(first)))
+    Some((first, found.next_back().unwrap_or(first)))
 }
 
 #[test]

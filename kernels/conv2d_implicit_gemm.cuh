@@ -194,12 +194,41 @@ __device__ void main_loop(unsigned char* memory, Gather& gather, int tiles, Sums
     __syncthreads(); // the epilogue reuses the stages
 }
 
+// The part of the depth, in tiles, of blocks with blockIdx.z = z; parts differ by one tile at most.
+struct Part {
+    int begin, end;
+
+    __device__ Part(int depth, unsigned z) {
+        const unsigned tiles = ceil_div(depth, BK), splits = gridDim.z;
+        begin = tiles * z / splits, end = tiles * (z + 1) / splits;
+    }
+};
+
+// The filters that blocks read on their way to L2, a row a thread, and their bias. For every part of w there is one among the
+// blocks that begin first, so that those which find no room yet need not have begun.
+__device__ inline void prefetch_filters(const Element* w, const float* bias, const Conv2dParams& p, int depth) {
+#if __CUDA_ARCH__ >= 900
+    const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+    if (block >= gridDim.y * gridDim.z) return;
+    const int n0 = block % gridDim.y * BN, count = min(BN, p.k - n0);
+    const Part part(depth, block / gridDim.y);
+    const int first = part.begin * BK, length = min(part.end * BK, p.gemm_k) - first;
+    if (length <= 0) return; // more parts than tiles, or all of it in a projection
+#pragma unroll 1
+    for (int n = threadIdx.x; n < count; n += THREADS)
+        ptx::prefetch_l2(w + (size_t)(n0 + n) * p.gemm_k + first, length * sizeof(Element));
+    if (bias && threadIdx.x == 0) ptx::prefetch_l2(bias + n0, count * sizeof(float));
+#endif
+}
+
 // `operands`: the projection, in the forms that have one.
 template <typename Copies, typename... Operands>
 __device__ void conv2d(const Element* x, const Element* w, Element* y, const Epilogue& epilogue, const Workspace& workspace,
-                       const Conv2dParams& p, int depth, const Operands&... operands) {
+                       const Conv2dParams& p, int depth, const Step& step, const Operands&... operands) {
     extern __shared__ __align__(128) unsigned char memory[];
     Sums sums;
+    prefetch_filters(w, epilogue.bias.bias, p, depth);
+    begin_step(step);
     // This block's part of gemm_k; parts differ by one tile at most.
     const unsigned tiles = ceil_div(depth, BK), splits = gridDim.z;
     const int begin = tiles * blockIdx.z / splits, end = tiles * (blockIdx.z + 1) / splits;
@@ -218,15 +247,15 @@ __device__ void conv2d(const Element* x, const Element* w, Element* y, const Epi
     extern "C" __global__ void __launch_bounds__(THREADS)                                                                    \
         TILED(FORM, BM, BN, BK)(const Element* x, const Element* w, const float* bias, const Element* x0, const Element* w0, \
                                 Element* y, Conv2dParams p, ProjectionParams projection, float4* partials,                   \
-                                unsigned* counters) {                                                                        \
+                                unsigned* counters, const Step step) {                                                       \
         conv2d<Copies>(x, w, y, Epilogue{{bias}, nullptr, true}, Workspace{partials, counters}, p, p.gemm_k + projection.c,  \
-                       Projection{x0, w0, projection});                                                                      \
+                       step, Projection{x0, w0, projection});                                                                \
     }
 #else
 #define ENTRY                                                                                                                \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                                    \
         TILED(FORM, BM, BN, BK)(const Element* x, const Element* w, const float* bias, const Element* residual, Element* y,  \
-                                Conv2dParams p, int relu, float4* partials, unsigned* counters) {                            \
-        conv2d<Copies>(x, w, y, Epilogue{{bias}, residual, relu != 0}, Workspace{partials, counters}, p, p.gemm_k);          \
+                                Conv2dParams p, int relu, float4* partials, unsigned* counters, const Step step) {           \
+        conv2d<Copies>(x, w, y, Epilogue{{bias}, residual, relu != 0}, Workspace{partials, counters}, p, p.gemm_k, step);    \
     }
 #endif

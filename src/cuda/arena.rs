@@ -36,6 +36,12 @@ impl Region {
         Self { offset: self.offset + index * bytes, bytes }
     }
 
+    /// The same length where no memory is.
+    #[cfg(test)]
+    pub(super) fn astray(self) -> Self {
+        Self { offset: 1 << 40, ..self }
+    }
+
     /// Where `self` lies in `outer`, in bytes.
     pub(super) fn within(self, outer: Self) -> std::ops::Range<usize> {
         let start = self.offset - outer.offset;

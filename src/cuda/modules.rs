@@ -7,7 +7,7 @@ use cudarc::driver::sys::{CUfunction_attribute_enum, CUresult};
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, DriverError};
 use cudarc::nvrtc::Ptx;
 
-use super::CudaError;
+use super::{CudaError, device};
 
 /// One form of the code; capabilities are `10 * major + minor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,16 @@ impl Modules {
     /// The device's compute capability, `10 * major + minor`.
     pub fn capability(&self) -> u32 {
         self.capability
+    }
+
+    /// Whether kernels may begin before the one before them in a graph has ended. Those that run on a device of capability 9.0 or later
+    /// wait for it themselves; drivers keep such an order in graphs from CUDA 12.3 on.
+    ///
+    /// # Errors
+    /// If the driver does not tell its version.
+    pub(super) fn begin_early(&self) -> Result<bool, CudaError> {
+        const GRAPHS_KEEP_IT: i32 = 12_030;
+        Ok(self.capability >= 90 && device::version()? >= GRAPHS_KEEP_IT)
     }
 
     /// The context that the kernels are loaded into.
@@ -160,7 +170,8 @@ mod tests {
     /// The driver is given machine code where some fits, and intermediate code else. The software device refuses machine code.
     #[test]
     fn machine_code_goes_to_the_driver() {
-        let software = cuda_emu::driver::install(&[]).unwrap(); // capability 8.0
+        let _one = device::for_one_test();
+        let software = cuda_emu::driver::install(&[("CUDA_EMU_DEVICE", "A100")]).unwrap(); // capability 8.0
         let context = CudaContext::new_non_primary(0, 0).unwrap(); // the findings of other tests are their own
         let ptx = best(IMAGES, "softmax_topk", 80).map(|image| image.bytes).unwrap();
         const ENTRY: &str = "softmax_topk_f32";

@@ -88,7 +88,7 @@ class Bench:
 
     def cargo(self, targets):
         """Builds test targets: whether that worked, what was said, and the messages."""
-        command = CARGO + [part for target in targets for part in ("--test", target)]
+        command = CARGO + [part for target in targets for part in (("--lib",) if target == "lib" else ("--test", target))]
         environment = os.environ | {
             "CARGO_TARGET_DIR": str(self.build),
             "CARGO_TERM_COLOR": "never",

@@ -320,6 +320,9 @@ fn every_layer_agrees_with_the_cpu() {
             let cuda = Cuda::new(&model, 0, Options { precision: Some(precision), norm, serial: true }).unwrap();
             let mut next = layers.iter();
             cuda.visit(&images, |layer, shape, values| {
+                if layer.name == "conv1" {
+                    return; // the processor shows it pooled only, as the next layer
+                }
                 let (name, want_shape, want) = next.next().unwrap();
                 assert_eq!((&layer.name, shape), (name, *want_shape));
                 let what = format!("{} {norm:?}: {name}", precision.name());

@@ -215,6 +215,8 @@ fn a_manifest_says_what_was_done() {
         "request": { "top": 3, "save": ["overlay", "cam-full"] },
         "method": "cam",
         "score": "logit",
+        "aug_smooth": false,
+        "eigen_smooth": false,
         "grid": false,
         "recipe": {
             "resize": 256, "crop": 224, "interpolation": "bilinear", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
@@ -234,6 +236,7 @@ fn a_manifest_says_what_was_done() {
                     "map": { "min": -1.0, "max": 2.0, "mean": 0.5, "std": 1.5, "argmax": [1, 0] },
                     "artifacts": { "overlay": "cat.3-cat.overlay.png" },
                 }],
+                "forwards": 1,
             },
             { "file": "in/\"bad\".jpg", "status": "error", "message": "not a picture" },
         ],

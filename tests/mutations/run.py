@@ -171,13 +171,15 @@ def main():
     copy(names)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
 
-    def key(mutation):
+    # Of the sources as they were copied, whatever becomes of the checkout meanwhile.
+    keys = {}
+    for mutation in mutations:
         total = digest(depends(mutation, names))
         total.update(json.dumps(mutation, sort_keys=True).encode())
-        return total.hexdigest()
+        keys[mutation["name"]] = total.hexdigest()
 
     def known(mutation):
-        return results.get(mutation["name"], {}).get("key") == key(mutation)
+        return results.get(mutation["name"], {}).get("key") == keys[mutation["name"]]
 
     chosen = [m for m in mutations if not arguments.names or m["name"].startswith(tuple(arguments.names))]
     due = [m for m in chosen if arguments.again or not known(m) or results[m["name"]]["result"] in ("SURVIVED", "does not build")]
@@ -187,7 +189,7 @@ def main():
         with lock:
             print(f"{mutation['name']:28} {result}", flush=True)
             (WORK / f"{mutation['name']}.log").write_text(log)
-            results[mutation["name"]] = {"key": key(mutation), "result": result}
+            results[mutation["name"]] = {"key": keys[mutation["name"]], "result": result}
             RESULTS.write_text(json.dumps(results, indent=1))
 
     if due:

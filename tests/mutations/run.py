@@ -6,8 +6,8 @@
     tests/mutations/run.py --list          names and descriptions
 
 The faults go into a copy of the checkout, target/mutations/tree, built in target/mutations/build; trial.py says how. Results are
-kept in target/mutations/results.json and used again until a source that the tests run or the fault itself changes (more tests
-cannot miss more); --again runs regardless. The table is written once every fault has a result. Exit status 1 if one survived or
+kept in target/mutations/results.json and used again until the fault changes, or what it is in: the units of a kernel, or else any
+source that the tests run (more tests cannot miss more); --again runs regardless. The table is written once every fault has a result. Exit status 1 if one survived or
 does not build, 2 if the run itself could not be made.
 """
 
@@ -79,12 +79,31 @@ def copy(names):
 
 
 def digest(names):
-    """Of everything that the tests run."""
+    """Of sources."""
     total = hashlib.sha256()
-    for name in names:
-        if name.startswith(TESTED) and not name.startswith(UNTESTED):
-            total.update(name.encode() + b"\0" + hashlib.sha256((ROOT / name).read_bytes()).digest())
+    for name in sorted(names):
+        total.update(name.encode() + b"\0" + hashlib.sha256((ROOT / name).read_bytes()).digest())
     return total
+
+
+def included(name):
+    """A kernel's file and all that it includes."""
+    found, left = set(), [name]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += [f"kernels/{header}" for header in re.findall(r'^#include "(.+)"', (ROOT / name).read_text(), re.MULTILINE)]
+    return found
+
+
+def depends(mutation, names):
+    """What a fault's result depends on: of a fault in a kernel the units that have it in them, of another one everything that the
+    tests run."""
+    if mutation["file"].startswith("kernels/"):
+        units = [included(name) for name in names if name.startswith("kernels/") and name.endswith(".cu")]
+        return set().union(*(unit for unit in units if mutation["file"] in unit))
+    return {name for name in names if name.startswith(TESTED) and not name.startswith(UNTESTED)}
 
 
 def verdict(target, names, status, output):
@@ -150,16 +169,17 @@ def main():
     TREE.mkdir(parents=True, exist_ok=True)
     names = sources()
     copy(names)
-    state = digest(names)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
 
-    def key(mutation):
-        total = state.copy()
+    # Of the sources as they were copied, whatever becomes of the checkout meanwhile.
+    keys = {}
+    for mutation in mutations:
+        total = digest(depends(mutation, names))
         total.update(json.dumps(mutation, sort_keys=True).encode())
-        return total.hexdigest()
+        keys[mutation["name"]] = total.hexdigest()
 
     def known(mutation):
-        return results.get(mutation["name"], {}).get("key") == key(mutation)
+        return results.get(mutation["name"], {}).get("key") == keys[mutation["name"]]
 
     chosen = [m for m in mutations if not arguments.names or m["name"].startswith(tuple(arguments.names))]
     due = [m for m in chosen if arguments.again or not known(m) or results[m["name"]]["result"] in ("SURVIVED", "does not build")]
@@ -169,7 +189,7 @@ def main():
         with lock:
             print(f"{mutation['name']:28} {result}", flush=True)
             (WORK / f"{mutation['name']}.log").write_text(log)
-            results[mutation["name"]] = {"key": key(mutation), "result": result}
+            results[mutation["name"]] = {"key": keys[mutation["name"]], "result": result}
             RESULTS.write_text(json.dumps(results, indent=1))
 
     if due:

@@ -45,11 +45,8 @@ fn model() -> Model {
     Model::load(WeightFile::open(&path).unwrap()).unwrap()
 }
 
-/// Of the sectors that a kernel touches, those that its bytes fill, at the least. Lanes of a horizontal pass read pixels that lie apart by
-/// the scale of the picture, here 1.14; what else is in a sector they read with their next weights, from the first-level cache.
-fn least_coalescing(kernel: &str) -> f64 {
-    if kernel.starts_with("resize_horizontal") { 0.65 } else { 0.9 }
-}
+/// Of the sectors that a kernel touches, those that its bytes fill, at the least.
+const LEAST_COALESCING: f64 = 0.9;
 
 /// Launches of a pass over `n` pictures.
 fn pass(cuda: &Cuda, n: usize) -> Vec<Counted> {
@@ -162,7 +159,7 @@ fn a_pass_is_no_worse_than_on_record() {
     for Row { layer, counted, .. } in &rows {
         assert_eq!(counted.conflicts, 0, "{layer}: bank conflicts: {counted:?}");
         assert!(
-            counted.coalescing() >= least_coalescing(&counted.kernel),
+            counted.coalescing() >= LEAST_COALESCING,
             "{layer}: {:.3} of the ideal sectors: {counted:?}",
             counted.coalescing()
         );

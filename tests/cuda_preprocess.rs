@@ -6,7 +6,8 @@ mod common;
 
 use camshaft::cuda::{CudaError, Element, Preprocess, PreprocessArgs, PreprocessTables, Span};
 use camshaft::input::{Interpolation, Picture, Recipe};
-use common::cuda::{Buffer, Device, Guarded, Room, equal};
+use common::counted::Counted;
+use common::cuda::{Buffer, Device, Guarded, Room, equal, install, software};
 use common::seeded;
 use half::{bf16, f16};
 use image::RgbImage;
@@ -99,10 +100,48 @@ fn pictures_have_the_cpus_bytes_and_values() {
     }
 }
 
+/// A block keeps so many pixels of a row at a time, whatever the scale: here it needs several times as many.
 #[test]
-fn the_default_recipe() {
+fn wide_pictures_go_through_shared_memory_in_pieces() {
+    use Interpolation::{Bicubic, Bilinear};
     let device = Device::open();
-    check::<f16>(&device, Room::Guarded, &Recipe::default(), &picture(451, 300), 8, 0);
+    for (index, (picture, recipe)) in [
+        (picture(1300, 40), recipe(Some(2), None, Bilinear)),
+        (picture(2500, 300), recipe(Some(3), None, Bicubic)),
+        // The height first, and black to the left and right.
+        (picture(400, 2000), recipe(Some(10), Some(21), Bilinear)),
+        (picture(1037, 3100), recipe(Some(21), Some(64), Bicubic)),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let room = if index % 2 == 0 { Room::Exact } else { Room::Guarded };
+        check::<f16>(&device, room, recipe, picture, 8, index);
+        check::<f32>(&device, room, recipe, picture, 3, 0);
+    }
+}
+
+/// The first pass over photographs of usual sizes, and no bank conflicts anywhere.
+#[test]
+fn photographs_are_read_in_whole_sectors() {
+    if !software() {
+        return; // the counters are the software device's
+    }
+    let device = Device::open();
+    for (w, h) in [(451, 300), (500, 375), (640, 480), (1201, 800)] {
+        check::<f16>(&device, Room::Exact, &Recipe::default(), &picture(w, h), 8, 0);
+    }
+    let launches = Counted::all(&install().take_report());
+    let mut photographs = 0;
+    for launch in launches.iter().filter(|launch| launch.kernel.starts_with("resize_horizontal")) {
+        assert_eq!(launch.conflicts, 0, "{launch:?}");
+        // Other tests' pictures may be a few pixels wide.
+        if launch.kernel == "resize_horizontal_u8" && launch.read > 200_000 {
+            assert!(launch.coalescing() >= 0.9, "{:.3} of the sectors: {launch:?}", launch.coalescing());
+            photographs += 1;
+        }
+    }
+    assert!(photographs >= 8, "{photographs}: with and without a tensor");
 }
 
 #[test]

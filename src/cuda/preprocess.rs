@@ -3,7 +3,7 @@
 use cudarc::driver::{CudaFunction, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
 
 use super::preprocess_tables::Pass;
-use super::variants::PREPROCESS_TILE;
+use super::variants::{PREPROCESS_ROWS, PREPROCESS_TILE};
 use super::{CudaError, Element, Modules, PreprocessTables, Span, SpanMut, Unsupported, limits};
 
 const KERNEL: &str = "preprocess";
@@ -13,7 +13,7 @@ const KERNEL: &str = "preprocess";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Params {
     in_pitch: i32,
-    outputs: i32,
+    in_w: i32,
     taps: i32,
     seen_w: i32,
     seen_h: i32,
@@ -54,7 +54,7 @@ pub struct PreprocessArgs<'a, T> {
     pub pitch: usize,
     /// The way from the picture to the crop.
     pub tables: &'a PreprocessTables,
-    /// [`PreprocessTables::words`] on the device.
+    /// [`PreprocessTables::words`] on the device, 16-byte aligned.
     pub words: Span<'a, i32>,
     /// The picture between the passes, [`PreprocessTables::between_bytes`].
     pub between: SpanMut<'a, u8>,
@@ -110,9 +110,10 @@ impl<T: Element> Preprocess<T> {
         bytes.map(|_| ()).ok_or_else(|| Unsupported { kernel: KERNEL, reason: "the picture is too large".into() })
     }
 
-    fn config((w, h): (usize, usize)) -> LaunchConfig {
+    fn config(pass: &Pass, (w, h): (usize, usize)) -> LaunchConfig {
         let (tile_w, tile_h) = PREPROCESS_TILE;
-        let grid_dim = ((w as u32).div_ceil(tile_w), (h as u32).div_ceil(tile_h), 1);
+        let rows = if pass.is_horizontal { PREPROCESS_ROWS } else { tile_h };
+        let grid_dim = ((w as u32).div_ceil(tile_w), (h as u32).div_ceil(rows), 1);
         LaunchConfig { grid_dim, block_dim: (tile_w, tile_h, 1), shared_mem_bytes: 0 }
     }
 
@@ -125,7 +126,7 @@ impl<T: Element> Preprocess<T> {
         self.can_run(tables, args.pitch)?;
         let (crop_w, crop_h) = tables.crop();
         args.window.check(KERNEL, "window", args.pitch * tables.window().1.len(), 1)?;
-        args.words.check(KERNEL, "words", tables.words().len(), 4)?;
+        args.words.check(KERNEL, "words", tables.words().len(), 16)?;
         args.between.check(KERNEL, "between", tables.between_bytes(), 1)?;
         args.crop.check(KERNEL, "crop", crop_w * crop_h * 3, 1)?;
         if let Some(y) = &args.y {
@@ -146,7 +147,7 @@ impl<T: Element> Preprocess<T> {
         // SAFETY: order and types match the entry in kernels/preprocess.cu; lengths were checked above, and the starts and
         // weights, made for this window, keep every read inside it; the kernel writes only `between`, borrowed mutably.
         #[allow(unsafe_code)]
-        unsafe { call.launch(Self::config(between)) }.map_err(fault)?;
+        unsafe { call.launch(Self::config(first, between)) }.map_err(fault)?;
 
         let params = self::params(second, 3 * between_w, tables.seen(), tables.at(), tables.crop());
         let (starts, weights, normalisation) = (word(second.starts), word(second.weights), word(tables.normalisation()));
@@ -160,7 +161,7 @@ impl<T: Element> Preprocess<T> {
         }
         // SAFETY: as above; the kernel writes only `crop` and `y`, borrowed mutably.
         #[allow(unsafe_code)]
-        unsafe { call.launch(Self::config(tables.crop())) }.map_err(fault)?;
+        unsafe { call.launch(Self::config(second, tables.crop())) }.map_err(fault)?;
         Ok(())
     }
 
@@ -170,7 +171,7 @@ impl<T: Element> Preprocess<T> {
 }
 
 fn params(pass: &Pass, pitch: usize, seen: (usize, usize), at: (usize, usize), out: (usize, usize)) -> Params {
-    let [in_pitch, outputs, taps, seen_w, seen_h, at_x, at_y, out_w, out_h] =
-        [pitch, pass.outputs, pass.taps, seen.0, seen.1, at.0, at.1, out.0, out.1].map(|v| v as i32);
-    Params { in_pitch, outputs, taps, seen_w, seen_h, at_x, at_y, out_w, out_h }
+    let [in_pitch, in_w, taps, seen_w, seen_h, at_x, at_y, out_w, out_h] =
+        [pitch, pass.in_w, pass.taps, seen.0, seen.1, at.0, at.1, out.0, out.1].map(|v| v as i32);
+    Params { in_pitch, in_w, taps, seen_w, seen_h, at_x, at_y, out_w, out_h }
 }

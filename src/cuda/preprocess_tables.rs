@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use image::RgbImage;
 
+use super::variants::PREPROCESS_GROUP;
 use crate::input::resize::{Taps, vertical_first};
 use crate::input::{CropPlan, Recipe};
 
@@ -25,12 +26,13 @@ pub struct PreprocessTables {
 /// One filtered axis. Positions are those of `PreprocessTables::words`.
 pub(super) struct Pass {
     pub is_horizontal: bool,
-    pub outputs: usize,
-    /// Most weights that one output has.
+    /// Pixels of a row of its input.
+    pub in_w: usize,
+    /// Weights of each output: as many as any needs.
     pub taps: usize,
     /// `[outputs]`: first input of each output.
     pub starts: usize,
-    /// `[taps, outputs]`, filled up with zeros.
+    /// `[outputs, taps]`, filled up with zeros. The horizontal pass has whole groups of taps, its weights 16-byte aligned.
     pub weights: usize,
 }
 
@@ -46,11 +48,11 @@ impl PreprocessTables {
         let seen = (x.seen.len(), y.seen.len());
         let mut words = Vec::new();
         let (first, second, between) = if vertical_first(from, to) {
-            let first = Pass::new(&mut words, &down, false, rows.start);
-            (first, Pass::new(&mut words, &across, true, columns.start), (columns.len(), seen.1))
+            let first = Pass::new(&mut words, &down, false, rows.start, columns.len());
+            (first, Pass::new(&mut words, &across, true, columns.start, columns.len()), (columns.len(), seen.1))
         } else {
-            let first = Pass::new(&mut words, &across, true, columns.start);
-            (first, Pass::new(&mut words, &down, false, rows.start), (seen.0, rows.len()))
+            let first = Pass::new(&mut words, &across, true, columns.start, columns.len());
+            (first, Pass::new(&mut words, &down, false, rows.start, seen.0), (seen.0, rows.len()))
         };
         let normalisation = words.len();
         words.extend([recipe.mean, recipe.std].as_flattened().iter().map(|value| value.to_bits() as i32));
@@ -120,19 +122,21 @@ impl PreprocessTables {
 }
 
 impl Pass {
-    /// Adds the kernel's form of `taps` to `words`, for an input that begins at `origin`.
-    fn new(words: &mut Vec<i32>, taps: &Taps, is_horizontal: bool, origin: usize) -> Self {
-        let outputs = taps.iter().count();
-        let most = taps.iter().map(|(_, weights)| weights.len()).max().unwrap_or(0);
+    /// Adds the kernel's form of `taps` to `words`, for an input of rows of `in_w` pixels that begins at `origin`.
+    fn new(words: &mut Vec<i32>, taps: &Taps, is_horizontal: bool, origin: usize, in_w: usize) -> Self {
+        let group = if is_horizontal { PREPROCESS_GROUP as usize } else { 1 };
+        // The zeros before and behind a run, for whole groups.
+        let lead = |first: usize| (first - origin) % group;
+        let most = taps.iter().map(|(first, weights)| lead(first) + weights.len()).max().unwrap_or(0).next_multiple_of(group);
         let starts = words.len();
-        words.extend(taps.iter().map(|(first, _)| (first - origin) as i32));
-        let table = words.len();
-        words.resize(table + most * outputs, 0);
-        for (at, (_, weights)) in taps.iter().enumerate() {
-            for (tap, &weight) in weights.iter().enumerate() {
-                words[table + tap * outputs + at] = weight;
-            }
+        words.extend(taps.iter().map(|(first, _)| (first - origin - lead(first)) as i32));
+        let table = words.len().next_multiple_of(group);
+        words.resize(table, 0);
+        for (first, weights) in taps.iter() {
+            let row = words.len();
+            words.resize(row + most, 0);
+            words[row + lead(first)..][..weights.len()].copy_from_slice(weights);
         }
-        Self { is_horizontal, outputs, taps: most, starts, weights: table }
+        Self { is_horizontal, in_w, taps: most, starts, weights: table }
     }
 }

@@ -27,8 +27,12 @@ pub const GLOBAL_AVG_POOL_CHUNKS: u32 = 8;
 pub const GLOBAL_AVG_POOL_ROWS: u32 = 32;
 /// Warps of a block of `softmax_topk`.
 pub const SOFTMAX_TOPK_WARPS: u32 = 8;
-/// Pixels `(columns, rows)` of a block of `preprocess`.
+/// Pixels `(columns, rows)` of a block of `preprocess` that filters down, and threads of either.
 pub const PREPROCESS_TILE: (u32, u32) = (32, 8);
+/// Rows of a block that filters across.
+pub const PREPROCESS_ROWS: u32 = 32;
+/// Pixels that it reads at a time: its runs of weights begin and end at multiples.
+pub const PREPROCESS_GROUP: u32 = 4;
 /// Threads of a block of `mask_image`.
 pub const MASK_IMAGE_THREADS: u32 = 256;
 /// Columns of the output that a tile of `stem` has.
@@ -43,7 +47,10 @@ const PLAIN: &[(&str, &[(&str, u32)])] = &[
     ("maxpool2d_nhwc", &[("THREADS", MAXPOOL2D_THREADS)]),
     ("global_avg_pool_nhwc", &[("CHUNKS", GLOBAL_AVG_POOL_CHUNKS), ("ROWS", GLOBAL_AVG_POOL_ROWS)]),
     ("softmax_topk", &[("WARPS", SOFTMAX_TOPK_WARPS)]),
-    ("preprocess", &[("TILE_W", PREPROCESS_TILE.0), ("TILE_H", PREPROCESS_TILE.1)]),
+    (
+        "preprocess",
+        &[("TILE_W", PREPROCESS_TILE.0), ("TILE_H", PREPROCESS_TILE.1), ("ROWS", PREPROCESS_ROWS), ("GROUP", PREPROCESS_GROUP)],
+    ),
     ("mask_image", &[("THREADS", MASK_IMAGE_THREADS)]),
     ("stem", &[("TILE_COLUMNS", STEM_TILE_COLUMNS)]),
 ];

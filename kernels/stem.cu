@@ -1,14 +1,13 @@
 // The network's first two layers in one: 7x7 convolution of stride 2 and border 3, bias, ReLU, 3x3 max pooling of stride 2 and
 // border 1. The convolution's output stays in registers.
 //   a[n,i,j,k] = max(0, bias[k] + sum_{r,s,c} x'[n, 2i-3+r, 2j-3+s, c] * w[k,r,s,c])   y[n,i,j,k] = max_{u,v} a[n, 2i-1+u, 2j-1+v, k]
-//   x u8 or f16 NHWC with C = 3; x' = x * scale[c] + shift[c] for u8, x for f16, rounded to f16; zero outside the image; from capability
-//   8.0 on also with bf16 in the place of every f16
+//   x f16 NHWC with C = 3; x' = x, zero outside the image; from capability 8.0 on also with bf16 in the place of every f16
 //   w f16, packed for the tensor cores by src/cuda/stem_filter.rs   bias f32 [K]   y f16 NPQK, K % 8 == 0   pointers 16-byte aligned
 //   grid (at most the number of tiles, ceil(K/64), 1)   block (64 * min(2, ceil(K/32)), 1, 1)   tiles are walked by the grid
 //   smem (4*rows+7) * (RAW_PITCH + 4*PITCH) bytes, `rows` rows of y a tile
 //   f32 accumulation; a NaN goes through ReLU and pooling into every y whose windows see it, and no other
 //   A tile is 30 columns and `rows` rows of y. Its image patch comes row by row: as it is in memory, asynchronously during the tile
-//   before, then in f16 with zeros round the image. The filter stays in registers.
+//   before, then aligned to words, with zeros round the image. The filter stays in registers.
 #include "stem_patch.cuh"
 
 // ---- the convolution ---------------------------------------------------------------------------------------------------
@@ -218,37 +217,34 @@ __device__ __forceinline__ void pool(const unsigned* patch, const Tile& tile, in
     }
 }
 
-// X: u8, or T.
-template <typename X, typename T>
-__device__ void stem(const X* x, const uint4* w, const float* bias, T* y, const StemParams& p) {
+template <typename T>
+__device__ void stem(const T* x, const uint4* w, const float* bias, T* y, const StemParams& p) {
     extern __shared__ __align__(16) unsigned char shared[];
-    unsigned char* raw = shared;                                             // [rows][RAW_PITCH]
-    unsigned* patch = (unsigned*)(shared + patch_rows(p) * RAW_PITCH<X>); // [rows][PITCH]
+    unsigned char* raw = shared;                                       // [rows][RAW_PITCH]
+    unsigned* patch = (unsigned*)(shared + patch_rows(p) * RAW_PITCH); // [rows][PITCH]
 
     const int warp = threadIdx.x / WARP, strip = warp % STRIPS, group = blockIdx.y * GROUPS + warp / STRIPS;
     const bool computes = group * GROUP < p.k; // the other warps only help with the patch
     if ((int)blockIdx.x < p.tiles) fetch(x, raw, Tile(blockIdx.x, p), p);
     const Filter filter(w, bias, computes ? group : 0, p.k);
-    const Normalise<T> normalise(p);
     for (int index = blockIdx.x; index < p.tiles; index += gridDim.x) {
         const Tile tile(index, p);
         wait_for_copies();
         __syncthreads(); // every lane's have landed, and all are done with the patch of the tile before
-        convert<X>(raw, patch, tile, normalise, p);
+        convert<T>(raw, patch, tile, p);
         __syncthreads(); // the patch is complete
         if (index + (int)gridDim.x < p.tiles) fetch(x, raw, Tile(index + gridDim.x, p), p);
         if (computes) pool(patch, tile, strip, group, filter, y, p);
     }
 }
 
-#define STEM(NAME, X, T)                                                                                                     \
+#define STEM(NAME, T)                                                                                                        \
     extern "C" __global__ void __launch_bounds__(WARP* STRIPS* GROUPS, 2)                                                    \
-        NAME(const X* x, const uint4* w, const float* bias, T* y, const StemParams p) {                                      \
+        NAME(const T* x, const uint4* w, const float* bias, T* y, const StemParams p) {                                      \
         stem(x, w, bias, y, p);                                                                                              \
     }
 
-STEM(stem_u8_f16_nhwc, unsigned char, f16)
-STEM(stem_f16_nhwc, f16, f16)
+STEM(stem_f16_nhwc, f16)
 #if __CUDA_ARCH__ >= 800
-STEM(stem_bf16_nhwc, bf16, bf16)
+STEM(stem_bf16_nhwc, bf16)
 #endif

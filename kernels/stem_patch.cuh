@@ -10,9 +10,8 @@ struct StemParams {
     int tiles_x, tiles_y; // of one image
     int tiles;            // of all
     int bytes;            // of x
-    float scale[3], shift[3];
 };
-static_assert(sizeof(StemParams) == 72, "the host's twin has 72 bytes");
+static_assert(sizeof(StemParams) == 48, "the host's twin has 48 bytes");
 
 // Two elements in one register; the first has the lower bits.
 template <typename T>
@@ -62,8 +61,7 @@ constexpr int PITCH = PATCH_WORDS % 2 == 0 ? PATCH_WORDS + 1 : PATCH_WORDS; // w
 constexpr int SECTOR = 32; // bytes that memory moves at least
 
 // Bytes of a row as it is in memory: its patch from the sector's start on.
-template <typename T>
-constexpr int RAW_PITCH = (PATCH_WORDS * 2 * (int)sizeof(T) + SECTOR - 1 + SECTOR - 1) / SECTOR * SECTOR;
+constexpr int RAW_PITCH = (PATCH_WORDS * 4 + SECTOR - 1 + SECTOR - 1) / SECTOR * SECTOR;
 
 struct Tile {
     int image, i0, j0; // first row and column of y
@@ -124,55 +122,30 @@ __device__ void fetch(const T* x, unsigned char* raw, const Tile& tile, const St
         const PatchRow<T> at(tile, row, p);
         const int first = at.start + at.from * (int)sizeof(T), end = first + at.count * (int)sizeof(T);
 #pragma unroll
-        for (int chunk = lane * 16; chunk < RAW_PITCH<T>; chunk += WARP * 16) {
+        for (int chunk = lane * 16; chunk < RAW_PITCH; chunk += WARP * 16) {
             const int byte = at.start - at.skew() + chunk;
             if (at.count > 0 && byte + 16 > first && byte < end) {
-                copy_16(raw + row * RAW_PITCH<T> + chunk, (const unsigned char*)x + byte, p.bytes - byte);
+                copy_16(raw + row * RAW_PITCH + chunk, (const unsigned char*)x + byte, p.bytes - byte);
             }
         }
     }
 }
 
-// What the convolution sees of an element, as T.
-template <typename T>
-struct Normalise {
-    const StemParams& p;
-    float scale[3], shift[3]; // of the channels from this lane's on
-    __device__ Normalise(const StemParams& p) : p(p) {
-        const int channel = threadIdx.x % WARP * 2 % 3; // of the first of a lane's two elements
-#pragma unroll
-        for (int i = 0; i < 3; ++i) {
-            const int c = (channel + i) % 3;
-            scale[i] = c == 0 ? p.scale[0] : c == 1 ? p.scale[1] : p.scale[2];
-            shift[i] = c == 0 ? p.shift[0] : c == 1 ? p.shift[1] : p.shift[2];
-        }
-    }
-    // Two elements, the first of the channel that is `turn` after this lane's.
-    __device__ unsigned operator()(const unsigned char* at, bool first, bool second, int turn) const {
-        const float low = first ? (float)at[0] * scale[turn % 3] + shift[turn % 3] : 0.f;
-        const float high = second ? (float)at[1] * scale[(turn + 1) % 3] + shift[(turn + 1) % 3] : 0.f;
-        return pair_from_f32<T>(low, high);
-    }
-    __device__ unsigned operator()(const T* at, bool first, bool second, int) const {
-        return (first ? (unsigned)at[0].bits : 0u) | (second ? (unsigned)at[1].bits << 16 : 0u);
-    }
-};
-
 // The rows of this warp, from what has been fetched.
-template <typename T, typename Normalise>
-__device__ void convert(const unsigned char* raw, unsigned* patch, const Tile& tile, const Normalise& normalise, const StemParams& p) {
+template <typename T>
+__device__ void convert(const unsigned char* raw, unsigned* patch, const Tile& tile, const StemParams& p) {
     const int lane = threadIdx.x % WARP;
 #pragma unroll 1
     for (int row = threadIdx.x / WARP; row < patch_rows(p); row += blockDim.x / WARP) {
         const PatchRow<T> at(tile, row, p);
-        const T* from = (const T*)(raw + row * RAW_PITCH<T> + at.skew());
+        const T* from = (const T*)(raw + row * RAW_PITCH + at.skew());
 #pragma unroll
         for (int i = 0; i < ceil_div(PATCH_WORDS, WARP); ++i) {
             const int word = i * WARP + lane;
             if (i < PATCH_WORDS / WARP || word < PATCH_WORDS) {
                 const unsigned element = word * 2 - at.from, count = at.count;
-                // A step of 32 words is one of 64 elements: the channel goes on by one.
-                patch[row * PITCH + word] = normalise(from + word * 2, element < count, element + 1 < count, i);
+                const unsigned low = element < count ? from[word * 2].bits : 0, high = element + 1 < count ? from[word * 2 + 1].bits : 0;
+                patch[row * PITCH + word] = low | high << 16;
             }
         }
     }

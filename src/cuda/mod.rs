@@ -70,5 +70,5 @@ pub use preprocess_tables::PreprocessTables;
 pub use softmax_topk::{SoftmaxTopk, SoftmaxTopkArgs, TopkShape};
 pub use source::{Images, Show};
 pub use span::{Element, Span, SpanMut};
-pub use stem::{Stem, StemArgs, StemImage, StemShape};
+pub use stem::{Stem, StemArgs, StemShape};
 pub use stem_filter::stem_filter;

@@ -17,7 +17,7 @@ use super::staging::{Staged, Staging};
 use super::{
     BatchNormArgs, CamClasses, CamEigenArgs, CamOutput, CamRowsArgs, CamUpsampleArgs, Conv2dArgs, Conv2dProblem, CudaError,
     Epilogue, GlobalAvgPoolArgs, LinearArgs, LinearInput, LinearShape, MaxPool2dArgs, PreprocessArgs, Projection, Show,
-    SoftmaxTopkArgs, Span, SpanMut, StemArgs, StemImage, TopkShape, Workspace,
+    SoftmaxTopkArgs, Span, SpanMut, StemArgs, TopkShape, Workspace,
 };
 use crate::cam::{Enlarge, Levels, Normalisation};
 use crate::network::{Conv2dShape, Layer, Network, Op, Value};
@@ -451,7 +451,7 @@ impl Plan {
         };
         let (NormSpans::Folded { bias }, Some(w)) = (parameters.norm, parameters.packed) else { return Ok(()) };
         let y = self.arena.span_mut(self.blueprint.layers[1]);
-        kernel.launch(&self.stream, StemArgs { shape, x: StemImage::Values(self.arena.span(self.blueprint.image)), w, bias, y })
+        kernel.launch(&self.stream, StemArgs { shape, x: self.arena.span(self.blueprint.image), w, bias, y })
     }
 
     fn enqueue_layer<T: Real>(&self, body: &Body<'_, T>, index: usize) -> Result<(), CudaError> {

@@ -9,6 +9,7 @@
 use std::{fmt, ops::Range, str::FromStr};
 
 use image::RgbImage;
+use pulp::{Simd, WithSimd};
 use serde::Serialize;
 
 use super::InputError;
@@ -117,39 +118,61 @@ pub(crate) fn vertical_first((from_w, from_h): (u32, u32), (w, h): (u32, u32)) -
 /// The caller has seen to it that no extent is zero, that the window lies in `(w, h)` and that it fits into `out` at `at`.
 pub(super) fn resize_window(
     rgb: &RgbImage,
-    (w, h): (u32, u32),
-    (columns, rows): (Range<u32>, Range<u32>),
+    size: (u32, u32),
+    window: (Range<u32>, Range<u32>),
     filter: Interpolation,
     out: &mut RgbImage,
     at: (u32, u32),
 ) {
-    let width = 3 * columns.len();
-    let out_stride = 3 * out.width() as usize;
-    let out_start = at.1 as usize * out_stride + 3 * at.0 as usize;
-    let out_rows = out.as_mut()[out_start..].chunks_mut(out_stride).take(rows.len()).map(|row| &mut row[..width]);
+    pulp::Arch::new().dispatch(Resize { rgb, size, window, filter, out, at });
+}
 
-    let horizontal = Taps::new(rgb.width(), w, columns, filter);
-    let vertical = Taps::new(rgb.height(), h, rows, filter);
-    // Of the source, only what the window's weights touch.
-    let (needed_columns, needed_rows) = (horizontal.reach(), vertical.reach());
-    let stride = 3 * rgb.width() as usize;
-    let part = 3 * needed_columns.start..3 * needed_columns.end;
-    let lines = |first: usize| rgb.as_raw()[first * stride..].chunks_exact(stride).map(|line| &line[part.clone()]);
-    if vertical_first(rgb.dimensions(), (w, h)) {
-        let mut line = vec![0; part.len()];
-        let mut sums = vec![0; part.len()];
-        for (out, (first, weights)) in out_rows.zip(vertical.iter()) {
-            across(lines(first), weights, &mut sums, &mut line);
-            horizontal.along(&line, needed_columns.start, out);
-        }
-    } else {
-        let mut between = vec![0; needed_rows.len() * width];
-        for (line, out) in lines(needed_rows.start).zip(between.chunks_exact_mut(width)) {
-            horizontal.along(line, needed_columns.start, out);
-        }
-        let mut sums = vec![0; width];
-        for (out, (first, weights)) in out_rows.zip(vertical.iter()) {
-            across(between[(first - needed_rows.start) * width..].chunks_exact(width), weights, &mut sums, out);
+/// The arguments of [`resize_window`], for the vectors that this machine has.
+struct Resize<'a> {
+    rgb: &'a RgbImage,
+    size: (u32, u32),
+    window: (Range<u32>, Range<u32>),
+    filter: Interpolation,
+    out: &'a mut RgbImage,
+    at: (u32, u32),
+}
+
+impl WithSimd for Resize<'_> {
+    type Output = ();
+
+    /// Plain loops: the compiler makes vectors of them, in all that is inlined here.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { rgb, size: (w, h), window: (columns, rows), filter, out, at } = self;
+        let width = 3 * columns.len();
+        let out_stride = 3 * out.width() as usize;
+        let out_start = at.1 as usize * out_stride + 3 * at.0 as usize;
+        let out_rows = out.as_mut()[out_start..].chunks_mut(out_stride).take(rows.len()).map(|row| &mut row[..width]);
+
+        let horizontal = Taps::new(rgb.width(), w, columns, filter);
+        let vertical = Taps::new(rgb.height(), h, rows, filter);
+        // Of the source, only what the window's weights touch.
+        let (needed_columns, needed_rows) = (horizontal.reach(), vertical.reach());
+        let stride = 3 * rgb.width() as usize;
+        let part = 3 * needed_columns.start..3 * needed_columns.end;
+        let lines = |first: usize| rgb.as_raw()[first * stride..].chunks_exact(stride).map(|line| &line[part.clone()]);
+        let mut samples = vec![0; part.len() + 1];
+        if vertical_first(rgb.dimensions(), (w, h)) {
+            let mut line = vec![0; part.len()];
+            let mut sums = vec![0; part.len()];
+            for (out, (first, weights)) in out_rows.zip(vertical.iter()) {
+                across(lines(first), weights, &mut sums, &mut line);
+                horizontal.along(&line, needed_columns.start, &mut samples, out);
+            }
+        } else {
+            let mut between = vec![0; needed_rows.len() * width];
+            for (line, out) in lines(needed_rows.start).zip(between.chunks_exact_mut(width)) {
+                horizontal.along(line, needed_columns.start, &mut samples, out);
+            }
+            let mut sums = vec![0; width];
+            for (out, (first, weights)) in out_rows.zip(vertical.iter()) {
+                across(between[(first - needed_rows.start) * width..].chunks_exact(width), weights, &mut sums, out);
+            }
         }
     }
 }
@@ -213,17 +236,23 @@ impl Taps {
         start..end
     }
 
-    /// Filters a line of RGB pixels, which begins at input position `origin`, into the window's pixels.
-    fn along(&self, line: &[u8], origin: usize, out: &mut [u8]) {
-        let pixels = line.as_chunks::<3>().0;
+    /// Filters a line of RGB pixels, which begins at input position `origin`, into the window's pixels. `samples` is room for one
+    /// more than the line has.
+    #[inline(always)]
+    fn along(&self, line: &[u8], origin: usize, samples: &mut [i32], out: &mut [u8]) {
+        for (sample, byte) in samples.iter_mut().zip(line) {
+            *sample = i32::from(*byte);
+        }
         for (out, (first, weights)) in out.as_chunks_mut::<3>().0.iter_mut().zip(self.iter()) {
-            let mut sums = [HALF; 3];
-            for (pixel, weight) in pixels[first - origin..].iter().zip(weights) {
+            // A pixel and whatever follows it make one vector of four; the fourth sum is not used.
+            let mut sums = [HALF; 4];
+            for (pixel, weight) in samples[3 * (first - origin)..].windows(4).step_by(3).zip(weights) {
                 for (sum, sample) in sums.iter_mut().zip(pixel) {
-                    *sum += i32::from(*sample) * weight;
+                    *sum += sample * weight;
                 }
             }
-            *out = sums.map(to_byte);
+            let [r, g, b, _] = sums;
+            *out = [r, g, b].map(to_byte);
         }
     }
 }
@@ -232,6 +261,7 @@ impl Taps {
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
 /// Mixes whole lines, one weight each.
+#[inline(always)]
 fn across<'a>(lines: impl Iterator<Item = &'a [u8]>, weights: &[i32], sums: &mut [i32], out: &mut [u8]) {
     sums.fill(HALF);
     for (line, weight) in lines.zip(weights) {
@@ -245,6 +275,7 @@ fn across<'a>(lines: impl Iterator<Item = &'a [u8]>, weights: &[i32], sums: &mut
 }
 
 /// A fixed-point sum as a byte, clipped.
+#[inline(always)]
 fn to_byte(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }

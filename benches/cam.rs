@@ -50,7 +50,7 @@ fn cam(criterion: &mut Criterion) {
             }
             let what = if score == Score::Logit { method.to_string() } else { format!("{method}_{score}") };
             group.bench_function(id(&what), |bencher| {
-                bencher.iter(|| cpu.maps(&head, &pass, Selection::Asked(&asked)));
+                bencher.iter(|| cpu.maps(&head, &pass, Selection::Asked(&asked)).expect("maps"));
             });
         }
     }

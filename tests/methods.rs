@@ -47,7 +47,7 @@ impl Case {
 
     /// The maps of every image.
     fn maps(&self, method: Method, target: &Target, library: Option<Library>) -> Vec<Map> {
-        (0..self.golden.meta.n).map(|image| self.evidence(image).map(method, target, library)).collect()
+        (0..self.golden.meta.n).map(|image| self.evidence(image).map(method, target, library).unwrap()).collect()
     }
 }
 
@@ -155,7 +155,7 @@ fn library_overlays_are_reproduced() {
     for library in Library::ALL.iter().copied() {
         let mask = case.methods.floats(&format!("{library}.mask"));
         // From map to mask: by our own enlargement.
-        let map = case.evidence(0).map(Method::GradCam, &class, Some(library));
+        let map = case.evidence(0).map(Method::GradCam, &class, Some(library)).unwrap();
         let own = library.enlarge(&library.normalise(Method::GradCam, &map).unwrap(), h, w);
         let own_rows: Vec<f32> = rows.iter().flat_map(|&y| own.data()[y * w..][..w].to_vec()).collect();
         assert_close(&format!("{library}: mask"), &own_rows, &mask, Allowance { abs: 1e-5, rel: 0.0 });
@@ -250,7 +250,7 @@ fn rows_are_gradients() {
             };
             let step = 1e-5;
             let want: Vec<f32> = (0..c).map(|k| ((moved(k, step) - moved(k, -step)) / (2.0 * step)) as f32).collect();
-            let got = evidence.row(Method::Cam, &target, None).unwrap();
+            let got = evidence.row(Method::Cam, &target, None).unwrap().unwrap();
             let what = format!("{h}x{w}x{c}, {target:?}");
             assert_close(&what, &got, &want, Allowance { abs: 2e-6, rel: 1e-5 });
             assert!((target.value(&small.logits) - at(&means)).abs() < 1e-5, "{what}");
@@ -266,7 +266,7 @@ fn rows_are_gradients() {
             let step = 1e-3;
             let bend = |k: usize| (gradient(1.0 + step, k) - gradient(1.0 - step, k)) / (2.0 * step);
             let want: Vec<f32> = (0..c).map(|k| ((gradient(1.0, k) - 0.5 * bend(k)) / (h * w) as f64) as f32).collect();
-            let got = evidence.row(Method::ShapleyCam, &target, None).unwrap();
+            let got = evidence.row(Method::ShapleyCam, &target, None).unwrap().unwrap();
             assert_close(&what, &got, &want, Allowance { abs: 1e-5, rel: 1e-4 });
         }
     }
@@ -286,7 +286,7 @@ fn ablation_is_ablation() {
                 value(&target, &logits(&small.head, &means(&features)))
             };
             let want: Vec<f32> = (0..c).map(|k| ((whole - without(k)) / whole) as f32).collect();
-            let got = small.evidence().row(Method::AblationCam, &target, None).unwrap();
+            let got = small.evidence().row(Method::AblationCam, &target, None).unwrap().unwrap();
             // The logits given are f32; a target near 0 multiplies their rounding.
             let rounding = (1e-6 / whole.abs()) as f32;
             assert_close(&format!("{h}x{w}x{c}, {target:?}"), &got, &want, Allowance { abs: rounding, rel: 1e-5 + rounding });
@@ -318,11 +318,11 @@ fn eigen_maps_are_principal_components() {
     for (seed, [h, w, c, k]) in SHAPES.into_iter().enumerate() {
         let small = Small::new(h, w, c, k, seed as u64 + 90);
         let class = Target::of_class(1);
-        let cam = small.evidence().map(Method::Cam, &class, None);
+        let cam = small.evidence().map(Method::Cam, &class, None).unwrap();
         let ones = vec![1.0; c];
         let gradient: Vec<f64> = small.head.row(1).iter().map(|&w| f64::from(w) / (h * w_of(&small)) as f64).collect();
         for (method, weights) in [(Method::EigenCam, &ones), (Method::EigenGradCam, &gradient)] {
-            let map = small.evidence().map(method, &class, None);
+            let map = small.evidence().map(method, &class, None).unwrap();
             let mut want: Vec<f32> = component(&small, weights).iter().map(|&v| v as f32).collect();
             let covariance = |map: &[f32]| map.iter().zip(cam.data()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
             if covariance(&want) < 0.0 {
@@ -343,11 +343,11 @@ fn w_of(small: &Small) -> usize {
 fn an_eigen_map_of_tiny_or_huge_features_is_the_same_map() {
     let small = Small::new(4, 4, 9, 3, 5);
     let class = Target::of_class(0);
-    let map = small.evidence().map(Method::EigenCam, &class, None);
+    let map = small.evidence().map(Method::EigenCam, &class, None).unwrap();
     for scale in [1e-30f32, 1e30] {
         let scaled: Vec<f32> = small.features.data().iter().map(|v| v * scale).collect();
         let features = Nhwc::new(small.features.shape(), scaled);
-        let got = Evidence::new(&small.head, &features, 0, &small.logits).map(Method::EigenCam, &class, None);
+        let got = Evidence::new(&small.head, &features, 0, &small.logits).map(Method::EigenCam, &class, None).unwrap();
         let back: Vec<f32> = got.data().iter().map(|v| v / scale).collect();
         assert_close("scaled", &back, map.data(), Allowance::of_largest(1e-5, largest(map.data())));
     }
@@ -361,7 +361,7 @@ fn fem_counts_what_stands_out() {
         cell.copy_from_slice(&[if i == 7 { 9.0 } else { 1.0 }, 2.0, 0.0]);
     }
     let (features, head) = (Nhwc::new([1, 3, 4, 3], data), Head::new(vec![1.0; 6], vec![0.0; 2]));
-    let row = Evidence::new(&head, &features, 0, &[1.0, 2.0]).row(Method::Fem, &Target::of_class(0), None).unwrap();
+    let row = Evidence::new(&head, &features, 0, &[1.0, 2.0]).row(Method::Fem, &Target::of_class(0), None).unwrap().unwrap();
     assert_eq!(row, [1.0 / 12.0, 0.0, 0.0]);
 }
 
@@ -374,13 +374,14 @@ fn nothing_to_see_is_zeros() {
         let y: Vec<f32> = logits(&head, &means(&features)).iter().map(|&y| y as f32).collect();
         for &method in Method::ALL.iter().filter(|method| !method.masks()) {
             for class in [0, 1] {
-                let map = Evidence::new(&head, &features, 0, &y).map(method, &Target::of_class(class), None);
+                let map = Evidence::new(&head, &features, 0, &y).map(method, &Target::of_class(class), None).unwrap();
                 assert!(map.data().iter().all(|v| v.is_finite()), "{method}, {level}");
                 let shown = map.upsample(9, 9).normalise(method.normalisation()).unwrap();
                 assert!(shown.data().iter().all(|&v| v == 0.0), "{method}, {level}: {:?}", shown.data());
                 for &library in Library::ALL {
                     if library.methods().contains(&method) {
-                        let map = Evidence::new(&head, &features, 0, &y).map(method, &Target::of_class(class), Some(library));
+                        let map =
+                            Evidence::new(&head, &features, 0, &y).map(method, &Target::of_class(class), Some(library)).unwrap();
                         let shown = library.enlarge(&library.normalise(method, &map).unwrap(), 9, 9);
                         assert!(shown.data().iter().all(|v| v.abs() < 1e-6), "{library} {method}, {level}: {:?}", shown.data());
                     }
@@ -420,4 +421,27 @@ fn a_target_is_checked() {
         let error = Target::new(terms, Score::Logit).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
+}
+
+/// What one forward pass does not tell, and classes that are not there, are errors that name the way out.
+#[test]
+fn what_evidence_cannot_tell_is_an_error() {
+    let small = Small::new(2, 3, 4, 5, 9);
+    let evidence = small.evidence();
+    for &method in Method::ALL {
+        let of = |class| {
+            let target = Target::of_class(class);
+            [
+                evidence.map(method, &target, None).map(drop),
+                evidence.eigen_map(method, &target, None).map(drop),
+                evidence.row(method, &target, Some(Library::GradCam)).map(drop),
+            ]
+        };
+        let want = if method.masks() { Err(MethodError::Masks { method }) } else { Ok(()) };
+        assert!(of(4).iter().all(|got| *got == want), "{method}");
+        assert!(of(5).iter().all(|got| *got == Err(MethodError::NoSuchClass { class: 5, classes: 5 })), "{method}");
+    }
+    assert_eq!(evidence.class_activation_map(7), Err(MethodError::NoSuchClass { class: 7, classes: 5 }));
+    let error = evidence.map(Method::ScoreCam, &Target::of_class(0), None).unwrap_err().to_string();
+    assert!(error.contains("`scorecam`") && error.contains("`Engine::explain`"), "{error}");
 }

@@ -52,7 +52,7 @@ fn main() -> anyhow::Result<()> {
             let start = Instant::now();
             let pass = cpu.forward(&images)?;
             if !asked.methods.is_empty() {
-                maps = std::hint::black_box(cpu.maps(&head, &pass, Selection::Asked(&asked)));
+                maps = std::hint::black_box(cpu.maps(&head, &pass, Selection::Asked(&asked))?);
             }
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use super::methods::{self, Form};
 use super::softmax::Softmax;
 use super::target::Derivative;
-use super::{Head, Library, Map, Method, Target, class_activation_map};
+use super::{Head, Library, Map, Method, MethodError, Target, class_activation_map};
 use crate::tensor::Nhwc;
 
 /// The features and logits of one image, with the classifier between them. What several maps share is worked out once.
@@ -41,31 +41,36 @@ impl<'a> Evidence<'a> {
     }
 
     /// The class activation map of `class`.
-    pub fn class_activation_map(&self, class: usize) -> Map {
-        class_activation_map(self.features, self.image, self.head.row(class))
+    ///
+    /// # Errors
+    /// [`MethodError::NoSuchClass`] if the head does not have it.
+    pub fn class_activation_map(&self, class: usize) -> Result<Map, MethodError> {
+        self.head.has(class)?;
+        Ok(class_activation_map(self.features, self.image, self.head.row(class)))
     }
 
     /// The map of `target` by `method`: the paper's formula, or `library`'s. Signed and raw: before any ReLU and normalisation.
     /// Finite wherever features, weights and logits are.
     ///
-    /// # Panics
-    /// If the target names a class that the head does not have, or the method scores masked images ([`Method::masks`]), which only
-    /// [`crate::Engine`] can do.
-    pub fn map(&self, method: Method, target: &Target, library: Option<Library>) -> Map {
-        match methods::form(self, method, target, library) {
-            Form::Row(row) => self.weighted(&row, false),
-            Form::Cells(cells) => Map::new(self.h(), self.w(), cells),
-        }
+    /// # Errors
+    /// [`MethodError::Masks`] if the method scores masked images ([`Method::masks`]), which only [`crate::Engine`] can do, and
+    /// [`MethodError::NoSuchClass`] if the target names a class that the head does not have.
+    pub fn map(&self, method: Method, target: &Target, library: Option<Library>) -> Result<Map, MethodError> {
+        Ok(self.map_of(methods::form(self, method, target, library)?, false))
     }
 
     /// As [`Evidence::map`], but the first principal component of the weighted features instead of their sum, where the method
     /// weighs them: smoother, and pytorch-grad-cam's `eigen_smooth`. Its sign is such that it covaries with the sum.
     ///
-    /// # Panics
+    /// # Errors
     /// As [`Evidence::map`].
-    pub fn eigen_map(&self, method: Method, target: &Target, library: Option<Library>) -> Map {
-        match methods::form(self, method, target, library) {
-            Form::Row(row) => self.weighted(&row, true),
+    pub fn eigen_map(&self, method: Method, target: &Target, library: Option<Library>) -> Result<Map, MethodError> {
+        Ok(self.map_of(methods::form(self, method, target, library)?, true))
+    }
+
+    fn map_of(&self, form: Form, eigen: bool) -> Map {
+        match form {
+            Form::Row(row) => self.weighted(&row, eigen),
             Form::Cells(cells) => Map::new(self.h(), self.w(), cells),
         }
     }
@@ -82,13 +87,13 @@ impl<'a> Evidence<'a> {
 
     /// The weights `[C]` of the channels whose weighted sum is the map, for methods of that form.
     ///
-    /// # Panics
+    /// # Errors
     /// As [`Evidence::map`].
-    pub fn row(&self, method: Method, target: &Target, library: Option<Library>) -> Option<Vec<f32>> {
-        match methods::form(self, method, target, library) {
+    pub fn row(&self, method: Method, target: &Target, library: Option<Library>) -> Result<Option<Vec<f32>>, MethodError> {
+        Ok(match methods::form(self, method, target, library)? {
             Form::Row(row) => Some(row),
             Form::Cells(_) => None,
-        }
+        })
     }
 
     /// The logits.

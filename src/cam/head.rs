@@ -1,5 +1,7 @@
 //! The linear layer behind the pooling.
 
+use super::MethodError;
+
 /// The classifier: one row of weights and one bias for each class. `logit = bias + row . mean of the features`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Head {
@@ -22,6 +24,13 @@ impl Head {
     /// Number of classes, K.
     pub fn classes(&self) -> usize {
         self.bias.len()
+    }
+
+    /// # Errors
+    /// [`MethodError::NoSuchClass`] if there is no such class.
+    pub(crate) fn has(&self, class: usize) -> Result<(), MethodError> {
+        let classes = self.classes();
+        if class < classes { Ok(()) } else { Err(MethodError::NoSuchClass { class, classes }) }
     }
 
     /// Weights of a class, C.

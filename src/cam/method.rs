@@ -99,6 +99,23 @@ pub enum MethodError {
         /// The method.
         method: Method,
     },
+    /// A method whose map one forward pass does not tell.
+    #[error(
+        "method `{method}` weighs channels by the scores of masked images, which take passes of their own: ask `Engine::explain`, or \
+         take gradcam"
+    )]
+    Masks {
+        /// The method.
+        method: Method,
+    },
+    /// A target of another network.
+    #[error("class {class} is to be explained, but the classifier has {classes} classes, from 0 on")]
+    NoSuchClass {
+        /// Its index.
+        class: usize,
+        /// Classes that there are.
+        classes: usize,
+    },
     /// A library without the method.
     #[error("{library} has no method `{method}`; it has {}", .library.methods().iter().map(|m| m.name()).collect::<Vec<_>>().join(", "))]
     NotOffered {

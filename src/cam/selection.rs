@@ -1,6 +1,6 @@
 //! Which maps are computed.
 
-use super::{Enlarge, Enlarged, Evidence, Library, Map, Masking, Method, Normalisation, Score, Smoothing, Target};
+use super::{Enlarge, Enlarged, Evidence, Library, Map, Masking, Method, MethodError, Normalisation, Score, Smoothing, Target};
 
 /// The maps that are computed from a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -110,8 +110,11 @@ impl Selection<'_> {
     }
 
     /// The selected maps of an image, each with the (first) class that it is about.
-    pub(crate) fn maps(&self, evidence: &Evidence<'_>) -> Vec<(usize, Map)> {
-        let class_map = |class| (class, evidence.class_activation_map(class));
+    ///
+    /// # Errors
+    /// As [`Evidence::map`].
+    pub(crate) fn maps(&self, evidence: &Evidence<'_>) -> Result<Vec<(usize, Map)>, MethodError> {
+        let class_map = |class| Ok((class, evidence.class_activation_map(class)?));
         match self {
             Self::Top(k) => ranking(evidence.logits()).into_iter().take(*k).map(class_map).collect(),
             Self::Classes(classes) => classes.iter().copied().map(class_map).collect(),
@@ -119,7 +122,7 @@ impl Selection<'_> {
                 let targets = asked.targets.of(evidence.logits());
                 let of_target = |target: &Target| {
                     let class = target.terms()[0].class;
-                    let map = |&method| (class, evidence.map(method, target, asked.library));
+                    let map = |&method| Ok((class, evidence.map(method, target, asked.library)?));
                     asked.methods.iter().map(map).collect::<Vec<_>>()
                 };
                 targets.iter().flat_map(of_target).collect()

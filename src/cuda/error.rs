@@ -3,6 +3,7 @@
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::CUresult;
 
+use crate::cam::MethodError;
 use crate::network::NetworkError;
 use crate::tensor::Precision;
 
@@ -47,6 +48,9 @@ pub enum CudaError {
     /// A kernel that cannot run the problem.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
+    /// A map that the processor cannot compute for the device either.
+    #[error(transparent)]
+    Method(#[from] MethodError),
     /// A buffer that does not have the length that the shape says.
     #[error("{kernel}: `{buffer}` holds {found} elements, expected {expected}")]
     Length {

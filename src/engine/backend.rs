@@ -239,7 +239,7 @@ fn pass(
     found: &mut Found,
 ) -> Result<(), Error> {
     let pass = cpu.forward(images)?;
-    for (image, maps) in cpu.maps(head, &pass, selection).into_iter().enumerate() {
+    for (image, maps) in cpu.maps(head, &pass, selection)?.into_iter().enumerate() {
         let logits = pass.logits.image(image);
         let enlarged = enlarge.map_or_else(Vec::new, |enlarge| selection.enlarged(enlarge, &maps));
         found.push(logits, maps, enlarged, Vec::new());

@@ -5,7 +5,7 @@ use super::backend::Read;
 use super::score::finite;
 use super::{Engine, MaskedPasses};
 use crate::Error;
-use crate::cam::{Asked, Enlargement, Evidence, FoundImage, Map, Mask, Masks, Method, Target, Variant, mean};
+use crate::cam::{Asked, Enlargement, Evidence, FoundImage, Map, Mask, Masks, Method, MethodError, Target, Variant, mean};
 use crate::input::Input;
 use crate::tensor::Nhwc;
 
@@ -61,13 +61,14 @@ impl Seen {
             for &method in &asked.methods {
                 let rows = rows.iter().find(|rows| rows.method == method);
                 let of_variant = |((variant, undo), evidence): ((usize, &Variant), &Evidence<'_>)| {
-                    undo.undo(match (rows, asked.smoothing.eigen) {
+                    Ok::<_, MethodError>(undo.undo(match (rows, asked.smoothing.eigen) {
                         (Some(rows), eigen) => evidence.weighted(&rows.of[variant][place], eigen),
-                        (None, true) => evidence.eigen_map(method, target, asked.library),
-                        (None, false) => evidence.map(method, target, asked.library),
-                    })
+                        (None, true) => evidence.eigen_map(method, target, asked.library)?,
+                        (None, false) => evidence.map(method, target, asked.library)?,
+                    }))
                 };
-                let of_variants: Vec<Map> = self.variants.iter().enumerate().zip(&evidence).map(of_variant).collect();
+                let of_variants = self.variants.iter().enumerate().zip(&evidence).map(of_variant);
+                let of_variants = of_variants.collect::<Result<Vec<Map>, _>>()?;
                 maps.push((target.terms()[0].class, mean(&of_variants)));
                 if asked.smoothing.augment {
                     parts.push(of_variants);

@@ -72,7 +72,11 @@ impl Batch {
     pub fn maps(&self, image: usize, asked: &Asked) -> Vec<Map> {
         let targets = asked.targets.of(self.logits(image));
         let of = |target: &Target| {
-            asked.methods.iter().map(|&method| self.evidence(image).map(method, target, asked.library)).collect::<Vec<_>>()
+            asked
+                .methods
+                .iter()
+                .map(|&method| self.evidence(image).map(method, target, asked.library).unwrap())
+                .collect::<Vec<_>>()
         };
         targets.iter().flat_map(of).collect()
     }

@@ -7,7 +7,7 @@ mod finer;
 mod gradient;
 mod random;
 
-use super::{Evidence, Library, Method, Target};
+use super::{Evidence, Library, Method, MethodError, Target};
 pub(in crate::cam) use eigen::first_component;
 
 /// A map before the features are looked at.
@@ -19,7 +19,16 @@ pub(super) enum Form {
 }
 
 /// What `method` makes of `evidence` for `target`, by `library`'s formulas where they differ from the paper's.
-pub(super) fn form(evidence: &Evidence<'_>, method: Method, target: &Target, library: Option<Library>) -> Form {
+///
+/// # Errors
+/// [`MethodError::Masks`] and [`MethodError::NoSuchClass`].
+pub(super) fn form(
+    evidence: &Evidence<'_>,
+    method: Method,
+    target: &Target,
+    library: Option<Library>,
+) -> Result<Form, MethodError> {
+    target.terms().iter().try_for_each(|term| evidence.head().has(term.class))?;
     let row = match method {
         Method::Cam => gradient::by_means(evidence, target),
         // The gradient's mean; its product with the features position by position; and its mean weighted by the features: all the
@@ -35,16 +44,16 @@ pub(super) fn form(evidence: &Evidence<'_>, method: Method, target: &Target, lib
         Method::Fem => fem::row(evidence),
         Method::RandomCam => random::row(evidence.head().channels()),
         Method::ScoreCam | Method::SsCam | Method::IsCam => {
-            unreachable!("`{method}` weighs channels by the scores of masked images, which are no part of the evidence")
+            return Err(MethodError::Masks { method });
         }
         Method::EigenCam => {
             let ones = vec![1.0; evidence.head().channels()];
-            return Form::Cells(first_component(evidence, &ones, &gradient::by_means(evidence, target)));
+            return Ok(Form::Cells(first_component(evidence, &ones, &gradient::by_means(evidence, target))));
         }
         Method::EigenGradCam => {
             let gradient = gradient::gradient(evidence, target);
-            return Form::Cells(first_component(evidence, &gradient, &gradient));
+            return Ok(Form::Cells(first_component(evidence, &gradient, &gradient)));
         }
     };
-    Form::Row(row.into_iter().map(|weight| weight as f32).collect())
+    Ok(Form::Row(row.into_iter().map(|weight| weight as f32).collect()))
 }

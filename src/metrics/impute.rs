@@ -3,14 +3,12 @@
 use super::grid::Grid;
 use crate::cam::noise;
 
-/// Weight of a neighbour by a side; one by a corner has half of it. A pixel inside the image has weights of 1 in all.
-pub(super) const SIDE: f64 = 1.0 / 6.0;
-pub(super) const CORNER: f64 = 1.0 / 12.0;
+/// Weight of a neighbour by a side, and of one by a corner, in twelfths: a pixel inside the image has weights of 1 in all.
+pub(super) const SIDE: f32 = 2.0;
+pub(super) const CORNER: f32 = 1.0;
 
 /// Channels of an image.
 const CHANNELS: usize = 3;
-/// Values of a pixel while a system is solved: one lane is spare, so that a vector holds them.
-pub(super) const LANES: usize = 4;
 
 /// Noisy linear imputation (Rong et al. 2022, section 4.2): every removed pixel of an `h` x `w` image is the mean of its eight
 /// neighbours inside the image, those by a side weighing 1/6 and those by a corner 1/12, which is one linear system for all of them;
@@ -27,15 +25,16 @@ impl Imputer {
     /// Fills the pixels of `image` `[h, w, 3]` that are `removed` in from the others. If nothing is left, there is nothing to fill in
     /// from, and the values are 0: the mean of the network's inputs.
     pub fn fill(&self, (h, w): (usize, usize), removed: &[bool], image: &mut [f32]) {
-        let lanes = |pixel: &[f32; CHANNELS]| [f64::from(pixel[0]), f64::from(pixel[1]), f64::from(pixel[2]), 0.0];
-        let known: Vec<[f64; LANES]> = image.as_chunks::<CHANNELS>().0.iter().map(lanes).collect();
-        let solved = if removed.iter().all(|&gone| gone) {
-            vec![[0.0; LANES]; known.len()]
-        } else {
-            Grid::new(h, w, removed).solve(&known)
-        };
+        let mut grid = removed.contains(&false).then(|| Grid::new(h, w, removed));
+        for c in 0..CHANNELS {
+            let mut channel: Vec<f64> = image.iter().skip(c).step_by(CHANNELS).map(|&value| value.into()).collect();
+            match &mut grid {
+                Some(grid) => grid.fill(&mut channel),
+                None => channel.fill(0.0),
+            }
+            image.iter_mut().skip(c).step_by(CHANNELS).zip(channel).for_each(|(value, filled)| *value = filled as f32);
+        }
         for (i, pixel) in image.as_chunks_mut::<CHANNELS>().0.iter_mut().enumerate().filter(|(i, _)| removed[*i]) {
-            *pixel = std::array::from_fn(|c| solved[i][c] as f32);
             noise::add(self.stream, self.noise, CHANNELS * i, pixel);
         }
     }

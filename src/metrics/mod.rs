@@ -41,6 +41,7 @@ mod locate;
 mod mask_file;
 mod measure;
 mod metric;
+mod multigrid;
 mod order;
 mod probe;
 mod road;

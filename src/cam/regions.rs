@@ -81,6 +81,25 @@ impl Map {
         Ok(regions)
     }
 
+    /// For each of `shares`, which do not fall, the first of [`Map::regions`]: cells come in from the greatest value down, and regions
+    /// grow together, so that all shares take little longer than one.
+    ///
+    /// # Errors
+    /// As [`Map::regions`].
+    pub(crate) fn largest_regions(&self, shares: &[f32]) -> Result<Vec<Option<Region>>, MapError> {
+        let max = self.stats()?.max;
+        let limits: Vec<f32> = shares.iter().map(|share| share * max).collect();
+        // Cells by how many of the limits they are above.
+        let mut above: Vec<Vec<usize>> = vec![Vec::new(); limits.len() + 1];
+        for (at, &value) in self.data().iter().enumerate().filter(|(_, value)| **value > 0.0) {
+            above[limits.partition_point(|&limit| value > limit)].push(at);
+        }
+        let mut growing = Growing::new(self);
+        let mut largest: Vec<_> = above.iter().skip(1).rev().map(|cells| growing.add(cells)).collect();
+        largest.reverse();
+        Ok(largest)
+    }
+
     /// Collects the region of cell `start`, closing its cells in `open`.
     fn flood(&self, start: usize, open: &mut [bool]) -> Region {
         let (w, h) = (self.w(), self.h());
@@ -104,6 +123,82 @@ impl Map {
         }
         let bounds = PixelBox { x0: x0 as f64, y0: y0 as f64, x1: x1 as f64, y1: y1 as f64 };
         Region { bounds, cells, peak }
+    }
+}
+
+/// Regions to which cells are added (union-find).
+struct Growing<'a> {
+    map: &'a Map,
+    /// For each cell one that was in its region before it, or itself; of no region at all: `usize::MAX`.
+    parents: Vec<usize>,
+    /// Of a region's first parent: the cell that it begins with, row by row, and the region.
+    regions: Vec<(usize, Region)>,
+    largest: Option<(usize, Region)>,
+}
+
+impl<'a> Growing<'a> {
+    fn new(map: &'a Map) -> Self {
+        let region = |at: usize| {
+            let (x, y) = ((at % map.w()) as f64, (at / map.w()) as f64);
+            let bounds = PixelBox { x0: x, y0: y, x1: x + 1.0, y1: y + 1.0 };
+            (at, Region { bounds, cells: 1, peak: map.data()[at] })
+        };
+        let cells = map.data().len();
+        Self { map, parents: vec![usize::MAX; cells], regions: (0..cells).map(region).collect(), largest: None }
+    }
+
+    /// Adds cells and returns the largest region then, of equals the one that begins first.
+    fn add(&mut self, cells: &[usize]) -> Option<Region> {
+        let (h, w) = (self.map.h(), self.map.w());
+        for &cell in cells {
+            self.parents[cell] = cell;
+            let (y, x) = (cell / w, cell % w);
+            for row in y.saturating_sub(1)..(y + 2).min(h) {
+                for column in x.saturating_sub(1)..(x + 2).min(w) {
+                    if self.parents[row * w + column] != usize::MAX {
+                        self.join(cell, row * w + column);
+                    }
+                }
+            }
+            let root = self.root(cell);
+            let (first, region) = self.regions[root];
+            let order = |(first, region): &(usize, Region)| (region.cells, std::cmp::Reverse(*first));
+            if self.largest.as_ref().is_none_or(|largest| order(&(first, region)) > order(largest)) {
+                self.largest = Some((first, region));
+            }
+        }
+        self.largest.map(|(_, region)| region)
+    }
+
+    fn root(&mut self, mut cell: usize) -> usize {
+        while self.parents[cell] != cell {
+            self.parents[cell] = self.parents[self.parents[cell]];
+            cell = self.parents[cell];
+        }
+        cell
+    }
+
+    fn join(&mut self, a: usize, b: usize) {
+        let (a, b) = (self.root(a), self.root(b));
+        if a == b {
+            return;
+        }
+        let (small, large) = if self.regions[a].1.cells < self.regions[b].1.cells { (a, b) } else { (b, a) };
+        self.parents[small] = large;
+        let (first, Region { bounds: other, cells, peak }) = self.regions[small];
+        let (start, region) = &mut self.regions[large];
+        let bounds = region.bounds;
+        *start = first.min(*start);
+        *region = Region {
+            bounds: PixelBox {
+                x0: bounds.x0.min(other.x0),
+                y0: bounds.y0.min(other.y0),
+                x1: bounds.x1.max(other.x1),
+                y1: bounds.y1.max(other.y1),
+            },
+            cells: region.cells + cells,
+            peak: if peak > region.peak { peak } else { region.peak },
+        };
     }
 }
 
@@ -136,6 +231,22 @@ mod tests {
         assert_eq!(map.regions(0.5).unwrap().len(), 2, "4 of 9 is below one half; a value at the limit does not count");
         assert_eq!(map.regions(0.0).unwrap()[2].cells, 2, "1.7 now counts");
         assert!(map.regions(1.0).unwrap().is_empty());
+    }
+
+    /// Values with many ties, so that regions of one size come up, at every limit and between them.
+    #[test]
+    fn all_thresholds_at_once_find_the_first_region_of_each() {
+        for (h, w) in [(1, 1), (1, 7), (9, 1), (13, 17), (30, 40)] {
+            for step in 1..40 {
+                let value = |i: usize| ((i * i * step + i / w * 7 + i * 3) % 23) as f32 / 2.0 - 3.0;
+                let map = Map::new(h, w, (0..h * w).map(value).collect());
+                let shares: Vec<f32> = (0..20).map(|level| level as f32 / 20.0).chain([1.0]).collect();
+                let want: Vec<_> = shares.iter().map(|&share| map.regions(share).unwrap().first().copied()).collect();
+                assert_eq!(map.largest_regions(&shares).unwrap(), want, "{h}x{w}, {step}");
+            }
+        }
+        assert!(map(&[&[1.0, f32::NAN]]).largest_regions(&[0.2]).is_err());
+        assert_eq!(map(&[&[-1.0, 0.0]]).largest_regions(&[0.0, 0.5]).unwrap(), [None, None]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Whether a map is where the object is.
 
 use super::Truth;
-use crate::cam::{Map, MapError, Normalisation};
+use crate::cam::{Map, MapError, Normalisation, Region};
 use crate::input::CropTransform;
 
 /// A map at the size of the crop, to be compared with where objects are.
@@ -39,7 +39,7 @@ impl<'a> Locator<'a> {
     /// # Errors
     /// If the map holds a value that is not finite.
     pub fn box_iou(&self, truth: &Truth, share: f32) -> Result<f64, MapError> {
-        self.iou_of(&self.map, truth, share)
+        Ok(self.iou_of(self.map.regions(share)?.first(), truth))
     }
 
     /// [`Locator::box_iou`] of the normalised map at the thresholds `0, 1 / levels, 2 / levels` and so on below 1 (Choi et al., CVPR
@@ -49,14 +49,14 @@ impl<'a> Locator<'a> {
     /// If the map holds a value that is not finite.
     pub fn box_ious(&self, truth: &Truth, normalisation: Normalisation, levels: usize) -> Result<Vec<f64>, MapError> {
         let shown = self.map.normalise(normalisation)?;
-        (0..levels).map(|level| self.iou_of(&shown, truth, level as f32 / levels as f32)).collect()
+        let shares: Vec<f32> = (0..levels).map(|level| level as f32 / levels as f32).collect();
+        Ok(shown.largest_regions(&shares)?.iter().map(|largest| self.iou_of(largest.as_ref(), truth)).collect())
     }
 
-    fn iou_of(&self, map: &Map, truth: &Truth, share: f32) -> Result<f64, MapError> {
-        let regions = map.regions(share)?;
-        let Some(largest) = regions.first() else { return Ok(0.0) };
+    fn iou_of(&self, largest: Option<&Region>, truth: &Truth) -> f64 {
+        let Some(largest) = largest else { return 0.0 };
         let found = largest.bounds.in_original(self.transform);
-        Ok(truth.boxes().iter().map(|truth| found.iou(truth)).fold(0.0, f64::max))
+        truth.boxes().iter().map(|truth| found.iou(truth)).fold(0.0, f64::max)
     }
 
     /// Intersection over union of the object's pixels and those above `share` of the map's greatest value, within the crop; 0 where

@@ -4,10 +4,10 @@ mod common;
 
 use std::path::Path;
 
-use camshaft::cam::{Map, Method, Normalisation, Target};
+use camshaft::cam::{Library, Map, Method, MethodError, Normalisation, Score, Target};
 use camshaft::engine::{ClassMap, Explanation};
 use camshaft::input::{CropTransform, Input, Picture};
-use camshaft::metrics::{Baseline, Metric, MetricsError, Options, Probe, Truth, measure};
+use camshaft::metrics::{Baseline, Metric, MetricsError, Options, Probe, Subject, Truth, measure, measure_each};
 use camshaft::sources::Source;
 use camshaft::{Device, Engine, Error, Request};
 use common::goldens::Golden;
@@ -240,4 +240,83 @@ fn a_probability_of_zero_has_nothing_to_lose() {
     assert_eq!(measured.value(Metric::AverageDrop), Some(0.0));
     assert_eq!(measured.value(Metric::Increase), Some(1.0));
     assert!(measured.value(Metric::Deletion).is_some_and(f64::is_finite));
+}
+
+#[test]
+fn maps_of_several_classes_in_one_run_are_measured_as_each_by_itself() {
+    let engine = Engine::builder().device(Device::Cpu).batch(5).build().unwrap();
+    let picture = Picture::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo/meadow.jpg")).unwrap();
+    let request = Request::top(2).methods([Method::Cam, Method::GradCam, Method::Fem, Method::RandomCam]);
+    let explanation = engine.explain(&[picture], &request).unwrap().remove(0);
+    let mut options = options(&[30.0, 60.0], 3);
+    options.insertion = Baseline::Blur;
+    let maps: Vec<&ClassMap> = explanation.maps.iter().collect();
+    let target = |map: &ClassMap| Target::of_class(map.prediction.class).with_score(Score::Probability);
+    let truth = Truth::of_boxes(
+        vec![camshaft::cam::PixelBox { x0: 140.0, y0: 180.0, x1: 290.0, y1: 380.0 }],
+        explanation.input.transform(),
+    );
+    let truth = truth.unwrap();
+    let of_class = |map: &ClassMap| (map.prediction.class == maps[0].prediction.class).then_some(&truth);
+    let subjects: Vec<Subject<'_>> = maps.iter().map(|&map| Subject { map, target: target(map), truth: of_class(map) }).collect();
+    let probe = Probe::new(&engine, &explanation, maps[0].prediction.class);
+    let together = measure_each(&probe, &subjects, Metric::ALL, &options).unwrap();
+    assert_eq!(together.len(), 8);
+    for (map, together) in maps.iter().zip(&together) {
+        let probe = Probe::new(&engine, &explanation, map.prediction.class);
+        let alone = measure(&probe, &[map], of_class(map), Metric::ALL, &options).unwrap().remove(0);
+        for &metric in Metric::ALL {
+            match (together.value(metric), alone.value(metric)) {
+                (Some(together), Some(alone)) => assert_near(metric.name(), together, alone, 1e-6),
+                (together, alone) => assert_eq!(together, alone, "{metric}"),
+            }
+        }
+        assert_eq!(together.box_ious, alone.box_ious);
+        assert_eq!(together.pointing.is_some(), of_class(map).is_some());
+    }
+    // A map that looks at no class is measured by each class's own probability.
+    assert_eq!(maps[3].map, maps[7].map);
+    assert_ne!(together[3].confidence, together[7].confidence);
+
+    let unknown = Subject { map: maps[0], target: Target::of_class(99_999), truth: None };
+    let error = measure_each(&probe, &[unknown], Metric::ALL, &options).unwrap_err();
+    assert!(matches!(error, Error::Method(MethodError::NoSuchClass { class: 99_999, .. })), "{error}");
+}
+
+#[test]
+fn a_measurement_can_be_stopped() {
+    let scene = Scene::new(&[Method::Cam]);
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let stop = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 1;
+    let probe = Probe::new(&scene.engine, &scene.explanation, scene.class()).stop_when(&stop);
+    let options = options(&[], 1000); // of which two are seen
+    let error = measure(&probe, &[&scene.explanation.maps[0]], None, &[Metric::Deletion], &options).unwrap_err();
+    assert!(matches!(error, Error::Metrics(MetricsError::Stopped)), "{error}");
+    assert_eq!(asked.into_inner(), 2);
+}
+
+/// What a library's user would measure: the map that it returns or draws, enlarged, as a mask and to rank pixels by.
+#[test]
+fn maps_of_a_library_are_measured_as_it_shows_them() {
+    let scene = Scene::new(&[Method::Cam]);
+    let image = scene.explanation.input.tensor().into_owned();
+    for &library in Library::ALL {
+        let request = Request::classes(["grapes"]).methods([Method::GradCam, Method::XGradCam]).library(library);
+        let explanation = scene.engine.explain_inputs(&[&scene.explanation.input], &request).unwrap().remove(0);
+        let probe = Probe::new(&scene.engine, &explanation, scene.class());
+        let maps: Vec<&ClassMap> = explanation.maps.iter().collect();
+        let mut options = options(&[], 2);
+        options.library = Some(library);
+        let measured = measure(&probe, &maps, None, &FAITHFUL[..4], &options).unwrap();
+        for (map, measured) in maps.iter().zip(&measured) {
+            let shown = library.show(map.method, std::slice::from_ref(&map.map), 224, 224).unwrap().1;
+            let masked = image.iter().enumerate().map(|(i, v)| v * shown.data()[i / 3]).collect();
+            assert_near("masked", measured.confidence.unwrap().masked, scene.probability(masked), 1e-6);
+            let mut pixels: Vec<usize> = (0..224 * 224).collect();
+            pixels.sort_by(|&a, &b| shown.data()[b].total_cmp(&shown.data()[a]).then(a.cmp(&b)));
+            let mut left = image.clone();
+            pixels[..224 * 112].iter().for_each(|&pixel| left[3 * pixel..][..3].fill(0.0));
+            assert_near("deletion", measured.deletion.as_ref().unwrap().scores[1], scene.probability(left), 1e-6);
+        }
+    }
 }

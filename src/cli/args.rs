@@ -99,7 +99,7 @@ pub struct CamArgs {
     /// How map values become colours. Default: minmax for the class activation map, relu-minmax for the other methods
     #[arg(long, conflicts_with = "compat", value_parser = choice(Normalisation::ALL, Normalisation::name))]
     pub normalise: Option<Normalisation>,
-    /// Draw a contact sheet of each image as well: what the network saw, then its maps side by side
+    /// Draw a contact sheet of each image as well, as --compare always does: what the network saw, then its maps side by side
     #[arg(long)]
     pub grid: bool,
     /// Print one JSON object a line instead of a table

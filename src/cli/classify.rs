@@ -7,23 +7,14 @@ use camshaft::pipeline::Explained;
 use serde::Serialize;
 
 use super::args::ClassifyArgs;
-use super::run::{Finished, Outcome, Run};
+use super::run::{Entry, Outcome, Run};
 use super::stdout;
 use super::table::Results;
 
 /// What `--json` prints of one input.
 #[derive(Serialize)]
-struct Entry {
-    file: String,
-    #[serde(flatten)]
-    status: Status,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "status", rename_all = "lowercase")]
-enum Status {
-    Ok { predictions: Vec<Prediction> },
-    Error { message: String },
+struct Predictions {
+    predictions: Vec<Prediction>,
 }
 
 /// Names the most probable classes of each input.
@@ -32,15 +23,11 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
     let run = Run::new(&engine, &args.inputs, None, args.model.workers())?;
     let mut table = Results::new(["image", "class", "name", "probability", "logit"]);
     let finish = |_, file: &str, outcome: Outcome| {
-        let fault = outcome.as_ref().err().cloned();
-        let status = match outcome {
-            Ok(Explained { explanation: Explanation { mut predictions, .. }, .. }) => {
-                predictions.truncate(args.top as usize);
-                Status::Ok { predictions }
-            }
-            Err(message) => Status::Error { message },
-        };
-        Some(Finished { shown: Entry { file: file.to_owned(), status }, fault })
+        let found = outcome.map(|Explained { explanation: Explanation { mut predictions, .. }, .. }| {
+            predictions.truncate(args.top as usize);
+            Predictions { predictions }
+        });
+        Some(Entry::finished(file, found))
     };
     let tally = run.each(
         &Request::top(0),
@@ -56,11 +43,11 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// One row per class.
-fn rows(entry: &Entry) -> Vec<Vec<String>> {
-    let Status::Ok { predictions } = &entry.status else { return Vec::new() };
+fn rows(entry: &Entry<Predictions>) -> Vec<Vec<String>> {
+    let Some(Predictions { predictions }) = entry.found() else { return Vec::new() };
     let row = |(rank, prediction): (usize, &Prediction)| {
         vec![
-            if rank == 0 { entry.file.clone() } else { String::new() },
+            if rank == 0 { entry.file().to_owned() } else { String::new() },
             prediction.class.to_string(),
             prediction.label.clone(),
             format!("{:.1} %", 100.0 * prediction.probability),

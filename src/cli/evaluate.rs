@@ -3,19 +3,20 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use camshaft::cam::Method;
-use camshaft::engine::{ClassMap, Engine, Explanation, Request};
-use camshaft::metrics::{Baseline, Measured, Metric, Options, Probe, Summary, measure};
+use camshaft::Error;
+use camshaft::cam::{Method, Score, Target};
+use camshaft::engine::{ClassMap, Engine, Explanation, Prediction, Request};
+use camshaft::metrics::{Measured, Metric, MetricsError, Options, Probe, Subject, Summary, measure_each};
 use camshaft::pipeline::Explained;
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::args::choice;
 use super::inputs::Inputs;
+use super::measures::MeasureOptions;
 use super::methods::{MethodOptions, Work};
 use super::options::{InputOptions, ModelOptions};
-use super::run::{Finished, Outcome, Run, Tally};
+use super::run::{Entry, Finished, Outcome, Run, Tally};
 use super::truths::Truths;
 use super::{Usage, interrupt, stdout, table};
 
@@ -52,78 +53,10 @@ pub struct EvaluateArgs {
     model: ModelOptions,
 }
 
-/// What is measured.
-#[derive(Args)]
-#[command(next_help_heading = "Measures")]
-struct MeasureOptions {
-    /// Measures, with commas between them. Default: the first five; with annotations all that these allow
-    #[arg(long, value_name = "METRICS", value_delimiter = ',', value_parser = choice(Metric::ALL, Metric::name))]
-    metrics: Vec<Metric>,
-    /// Steps of the insertion and deletion curves
-    #[arg(long, default_value = "20", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    steps: u32,
-    /// What stands in for pixels that are not there. Default: blur for insertion, zero for deletion, as in the paper
-    #[arg(long, value_parser = choice(Baseline::ALL, Baseline::name))]
-    baseline: Option<Baseline>,
-    /// Shares of pixels that road removes, in percent. Default: 10,20,...,90
-    #[arg(long, value_name = "PERCENT", value_delimiter = ',', value_parser = percent)]
-    removed: Vec<f64>,
-    /// Pixels of the original image by which pointing may miss
-    #[arg(long, default_value = "15", value_name = "PIXELS", value_parser = pixels)]
-    tolerance: f64,
-}
-
-impl MeasureOptions {
-    fn options(&self) -> Options {
-        let mut options = Options::default();
-        options.steps = self.steps as usize;
-        options.tolerance = self.tolerance;
-        if let Some(baseline) = self.baseline {
-            (options.insertion, options.deletion) = (baseline, baseline);
-        }
-        if !self.removed.is_empty() {
-            options.removed = self.removed.clone();
-        }
-        options
-    }
-
-    /// Each once, in the order of [`Metric::ALL`].
-    fn metrics(&self, truths: Option<&Truths>) -> Result<Vec<Metric>, Usage> {
-        if let (Some(metric), None) = (self.metrics.iter().find(|metric| metric.needs_truth()), truths) {
-            return Err(Usage(format!("--metrics: `{metric}` asks where objects are; name a file with --annotations")));
-        }
-        let by_default = |metric: Metric| match truths {
-            None => !metric.needs_truth(),
-            Some(truths) => metric != Metric::MaskIou || truths.have_masks(),
-        };
-        let asked = |metric: &Metric| if self.metrics.is_empty() { by_default(*metric) } else { self.metrics.contains(metric) };
-        Ok(Metric::ALL.iter().copied().filter(asked).collect())
-    }
-}
-
-fn percent(text: &str) -> Result<f64, String> {
-    let percent = text.trim().parse().ok().filter(|percent| *percent > 0.0 && *percent < 100.0);
-    percent.ok_or_else(|| "expected a share of the pixels, more than 0 and less than 100 percent".to_owned())
-}
-
-fn pixels(text: &str) -> Result<f64, String> {
-    let pixels = text.parse().ok().filter(|pixels| (0.0..1e9).contains(pixels));
-    pixels.ok_or_else(|| "expected a number of pixels, 0 or more".to_owned())
-}
-
-/// One image, as `--json` prints it.
+/// What `--json` prints of an image.
 #[derive(Serialize)]
-struct Entry {
-    file: String,
-    #[serde(flatten)]
-    status: Status,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "status", rename_all = "lowercase")]
-enum Status {
-    Ok { classes: Vec<ClassEntry> },
-    Error { message: String },
+struct Classes {
+    classes: Vec<ClassEntry>,
 }
 
 /// One class of an image.
@@ -162,9 +95,6 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     };
     let classes = args.classes.iter().map(find).collect::<Result<Vec<_>, _>>()?;
     let request = if classes.is_empty() { Request::top(1) } else { Request::classes(classes.iter().map(usize::to_string)) };
-    if args.methods.compat.is_some() {
-        return Err(Usage("--compat: measures are of the papers' maps; leave it out".to_owned()).into());
-    }
     let Work { request, methods, .. } = args.methods.apply(request, engine)?;
     let mut truths = args.annotations.as_ref().map(|path| Truths::open(path, engine, &classes)).transpose()?;
     let run = match &truths {
@@ -174,7 +104,7 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     if let Some(truths) = &mut truths {
         truths.sort_to(&run.names())?;
     }
-    let (metrics, options) = (args.measures.metrics(truths.as_ref())?, args.measures.options());
+    let (metrics, options) = (args.measures.metrics(truths.as_ref())?, args.measures.options(args.methods.compat));
     let job = Job { engine, truths, request, methods, metrics, options };
     let mut summaries = vec![Summary::default(); job.methods.len()];
     // Where annotations decide about the classes, maps come later, image by image.
@@ -186,10 +116,8 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
         |place| job.truths.as_ref().is_some_and(|truths| truths.lack(place)),
         |place, file, outcome| job.finish(place, file, outcome),
         |_, entry| {
-            if let Status::Ok { classes } = &entry.status {
-                for class in classes {
-                    summaries.iter_mut().zip(&class.methods).for_each(|(summary, one)| summary.add(&one.measured, &job.options));
-                }
+            for class in entry.found().map_or(&[][..], |found| &found.classes) {
+                summaries.iter_mut().zip(&class.methods).for_each(|(summary, one)| summary.add(&one.measured, &job.options));
             }
             if args.json && reader {
                 reader = stdout::unless_closed(stdout::json(&entry))?;
@@ -204,23 +132,15 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
 
 impl Job<'_> {
     /// Measures one image; `None` once the run is interrupted, since an image may take long.
-    fn finish(&self, place: usize, file: &str, outcome: Outcome) -> Option<Finished<Entry>> {
-        let classes = match outcome {
-            Ok(Explained { explanation, .. }) => {
-                self.classes(place, explanation).map_err(|error| format!("{file}: {error}")).transpose()?
-            }
-            Err(message) => Err(message),
-        };
-        let fault = classes.as_ref().err().cloned();
-        let status = match classes {
-            Ok(classes) => Status::Ok { classes },
-            Err(message) => Status::Error { message },
-        };
-        Some(Finished { shown: Entry { file: file.to_owned(), status }, fault })
+    fn finish(&self, place: usize, file: &str, outcome: Outcome) -> Option<Finished<Entry<Classes>>> {
+        let measured = outcome.and_then(|Explained { explanation, .. }| {
+            self.classes(place, explanation).map_err(|error| format!("{file}: {error}"))
+        });
+        Some(Entry::finished(file, measured.transpose()?))
     }
 
     /// The classes of an image that are evaluated.
-    fn classes(&self, place: usize, explanation: Explanation) -> anyhow::Result<Option<Vec<ClassEntry>>> {
+    fn classes(&self, place: usize, explanation: Explanation) -> anyhow::Result<Option<Classes>> {
         let (explanation, known) = match &self.truths {
             None => (explanation, Vec::new()),
             Some(truths) => {
@@ -229,22 +149,24 @@ impl Job<'_> {
                 (self.engine.explain_inputs(&[&explanation.input], &request)?.swap_remove(0), known) // one for one
             }
         };
-        let mut entries = Vec::new();
+        let score = |map: &ClassMap| Target::of_class(map.prediction.class).with_score(Score::Probability);
+        let truth = |map: &ClassMap| known.iter().find(|known| known.class == map.prediction.class).map(|known| &known.truth);
+        let subjects: Vec<_> =
+            explanation.maps.iter().map(|map| Subject { map, target: score(map), truth: truth(map) }).collect();
+        let Some(first) = explanation.maps.first() else { return Ok(Some(Classes { classes: Vec::new() })) };
+        let probe = Probe::new(self.engine, &explanation, first.prediction.class).stop_when(&interrupt::requested);
+        let measured = match measure_each(&probe, &subjects, &self.metrics, &self.options) {
+            Err(Error::Metrics(MetricsError::Stopped)) => return Ok(None),
+            measured => measured?,
+        };
         // The maps of a class follow each other, one for each method.
-        for maps in explanation.maps.chunks(self.methods.len().max(1)) {
-            if interrupt::requested() {
-                return Ok(None);
-            }
-            let maps: Vec<&ClassMap> = maps.iter().collect();
-            let prediction = &maps[0].prediction;
-            let probe = Probe::new(self.engine, &explanation, prediction.class);
-            let truth = known.iter().find(|known| known.class == prediction.class).map(|known| &known.truth);
-            let measured = measure(&probe, &maps, truth, &self.metrics, &self.options)?;
-            let methods = self.methods.iter().zip(measured).map(|(&method, measured)| self.entry(method, measured)).collect();
-            let (class, name, probability) = (prediction.class, prediction.label.clone(), prediction.probability);
-            entries.push(ClassEntry { class, name, probability, methods });
-        }
-        Ok(Some(entries))
+        let mut measured = measured.into_iter();
+        let class = |maps: &[ClassMap]| {
+            let Prediction { class, ref label, probability, .. } = maps[0].prediction;
+            let methods = maps.iter().zip(&mut measured).map(|(map, measured)| self.entry(map.method, measured)).collect();
+            ClassEntry { class, name: label.clone(), probability, methods }
+        };
+        Ok(Some(Classes { classes: explanation.maps.chunks(self.methods.len().max(1)).map(class).collect() }))
     }
 
     fn entry(&self, method: Method, measured: Measured) -> MethodEntry {

@@ -17,7 +17,7 @@ pub struct MethodOptions {
     /// (512 in ResNet-18), or 35 (sscam) or 10 (iscam)
     #[arg(short, long = "method", value_name = "METHOD", value_delimiter = ',', value_parser = choice(Method::ALL, Method::name))]
     methods: Vec<Method>,
-    /// Compute these methods, or all that one forward pass is enough for, and show them side by side (cam draws them so: implies --grid)
+    /// These methods, or all that one forward pass is enough for, side by side
     #[arg(long, value_name = "METHODS", value_delimiter = ',', conflicts_with = "methods", value_parser = compared())]
     compare: Vec<Compared>,
     /// What of a class is explained: its logit, its probability, or their sum in logarithms (rest)

@@ -13,6 +13,7 @@ mod info;
 mod inputs;
 mod interrupt;
 mod labels;
+mod measures;
 mod merge;
 mod methods;
 mod options;

@@ -9,6 +9,7 @@ use camshaft::Error;
 use camshaft::engine::{Engine, Request};
 use camshaft::input::Picture;
 use camshaft::pipeline::Explained;
+use serde::Serialize;
 
 use super::inputs::{Inputs, Missing};
 use super::{interrupt, progress};
@@ -25,6 +26,43 @@ pub struct Finished<T> {
     pub shown: T,
     /// A message that names the input.
     pub fault: Option<String>,
+}
+
+/// What `--json` prints of one input, where it prints nothing else.
+#[derive(Serialize)]
+pub struct Entry<T> {
+    file: String,
+    #[serde(flatten)]
+    status: Status<T>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+enum Status<T> {
+    Ok(T),
+    Error { message: String },
+}
+
+impl<T> Entry<T> {
+    /// Of an input and what was found, or a message that names it.
+    pub fn finished(file: &str, found: Result<T, String>) -> Finished<Self> {
+        let fault = found.as_ref().err().cloned();
+        let status = found.map_or_else(|message| Status::Error { message }, Status::Ok);
+        Finished { shown: Self { file: file.to_owned(), status }, fault }
+    }
+
+    /// The input.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// What was found, if all went well.
+    pub fn found(&self) -> Option<&T> {
+        match &self.status {
+            Status::Ok(found) => Some(found),
+            Status::Error { .. } => None,
+        }
+    }
 }
 
 /// The inputs of a run.

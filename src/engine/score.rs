@@ -1,5 +1,7 @@
 //! Scores of many images that exist only where the network reads them.
 
+use std::ops::ControlFlow;
+
 use super::Engine;
 use crate::Error;
 use crate::tensor::Nhwc;
@@ -33,6 +35,19 @@ impl Engine {
         make: impl Fn(usize, &mut [f32]) + Sync,
         mut each: impl FnMut(usize, &[f32]),
     ) -> Result<(), Error> {
+        self.score_until([count, h, w], make, |at, logits| {
+            each(at, logits);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// As [`Engine::score_made`], until `each` has had enough.
+    pub(crate) fn score_until(
+        &self,
+        [count, h, w]: [usize; 3],
+        make: impl Fn(usize, &mut [f32]) + Sync,
+        mut each: impl FnMut(usize, &[f32]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
         self.model.network().shapes(self.batch.min(count.max(1)), h, w)?; // before anything is allocated for it
         let mut images = Nhwc::new([0, h, w, 3], Vec::new());
         for first in (0..count).step_by(self.batch) {
@@ -45,7 +60,9 @@ impl Engine {
             let logits = self.backend.score_made(&mut images, &|at, out: &mut [f32]| make(first + at, out))?;
             for (at, logits) in logits.iter().enumerate() {
                 finite(logits)?;
-                each(first + at, logits);
+                if each(first + at, logits).is_break() {
+                    return Ok(());
+                }
             }
         }
         Ok(())

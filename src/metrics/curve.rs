@@ -64,7 +64,7 @@ pub(super) enum Way {
     Deletion,
 }
 
-/// The images of a curve, but for the intact one.
+/// The images of a curve between its ends, which are the intact one and the baseline.
 pub(super) struct Steps<'a> {
     pub way: Way,
     pub order: &'a Order,
@@ -82,13 +82,13 @@ impl Steps<'_> {
         (0..pixels).step_by(step).chain([pixels]).collect()
     }
 
-    /// The curve, with the score of the intact image at its end.
-    pub fn curve(&self, intact: f64, scores: &[f64]) -> Curve {
+    /// The curve, with the scores of the intact image and of the baseline at its ends.
+    pub fn curve(&self, intact: f64, blank: f64, scores: &[f64]) -> Curve {
         let pixels = self.order.len() as f64;
         let shares = self.counts().into_iter().map(|count| count as f64 / pixels).collect();
         let scores = match self.way {
-            Way::Insertion => [scores, &[intact]].concat(),
-            Way::Deletion => [&[intact], scores].concat(),
+            Way::Insertion => [&[blank], scores, &[intact]].concat(),
+            Way::Deletion => [&[intact], scores, &[blank]].concat(),
         };
         Curve { shares, scores }
     }
@@ -96,14 +96,14 @@ impl Steps<'_> {
 
 impl Trial for Steps<'_> {
     fn count(&self) -> usize {
-        self.counts().len() - 1
+        self.counts().len().saturating_sub(2)
     }
 
     fn make(&self, number: usize, image: &[f32], out: &mut [f32]) {
-        let counts = self.counts();
-        let (moved, from, to) = match self.way {
-            Way::Insertion => (counts[number], self.baseline, image),
-            Way::Deletion => (counts[number + 1], image, self.baseline),
+        let moved = self.counts()[number + 1];
+        let (from, to) = match self.way {
+            Way::Insertion => (self.baseline, image),
+            Way::Deletion => (image, self.baseline),
         };
         let pixels = out.as_chunks_mut::<3>().0.iter_mut().zip(from.as_chunks::<3>().0.iter().zip(to.as_chunks::<3>().0));
         for ((out, (from, to)), &rank) in pixels.zip(self.order.ranks()) {
@@ -125,26 +125,26 @@ mod tests {
 
     #[test]
     fn pixels_change_places_in_the_map_s_order() {
-        let order = Order::new(&Map::new(1, 5, vec![3.0, 5.0, 1.0, 4.0, 2.0]), (1, 5)).unwrap();
+        let order = Order::new(&Map::new(1, 5, vec![3.0, 5.0, 1.0, 4.0, 2.0])).unwrap();
         let image: Vec<f32> = (1..=5).flat_map(|v| [v as f32; 3]).collect();
         let baseline = [0.0; 15];
-        for (way, want) in [
-            (Way::Deletion, [[1, 0, 3, 0, 5], [0, 0, 3, 0, 0], [0, 0, 0, 0, 0]]),
-            (Way::Insertion, [[0, 0, 0, 0, 0], [0, 2, 0, 4, 0], [1, 2, 0, 4, 5]]),
-        ] {
+        for (way, want) in
+            [(Way::Deletion, [[1, 0, 3, 0, 5], [0, 0, 3, 0, 0]]), (Way::Insertion, [[0, 2, 0, 4, 0], [1, 2, 0, 4, 5]])]
+        {
             let steps = Steps { way, order: &order, baseline: &baseline, steps: 3 };
-            assert_eq!(steps.count(), 3);
+            assert_eq!(steps.count(), 2);
             for (number, want) in want.iter().enumerate() {
                 let mut out = vec![9.0; 15];
                 steps.make(number, &image, &mut out);
                 assert_eq!(out, want.iter().flat_map(|&v| [v as f32; 3]).collect::<Vec<_>>(), "{way:?} {number}");
             }
-            let curve = steps.curve(0.5, &[0.1, 0.2, 0.3]);
+            let curve = steps.curve(0.5, 0.3, &[0.1, 0.2]);
             assert_eq!(curve.shares, [0.0, 0.4, 0.8, 1.0]);
-            let want = if way == Way::Deletion { [0.5, 0.1, 0.2, 0.3] } else { [0.1, 0.2, 0.3, 0.5] };
+            let want = if way == Way::Deletion { [0.5, 0.1, 0.2, 0.3] } else { [0.3, 0.1, 0.2, 0.5] };
             assert_eq!(curve.scores, want);
         }
-        // More steps than pixels: one pixel a step.
-        assert_eq!(Steps { way: Way::Deletion, order: &order, baseline: &baseline, steps: 99 }.count(), 5);
+        // More steps than pixels: one pixel a step. One step: the ends alone.
+        let steps = |steps| Steps { way: Way::Deletion, order: &order, baseline: &baseline, steps };
+        assert_eq!((steps(99).count(), steps(1).count()), (4, 0));
     }
 }

@@ -1,15 +1,11 @@
-//! All measures of several maps of one score, in one go.
+//! All measures of several maps of one image, in one go.
 
 use serde::Serialize;
 
-use super::confidence::Masked;
-use super::curve::{Steps, Way};
-use super::order::Order;
-use super::probe::Trial;
-use super::road::Removals;
+use super::changes::{Plan, Shown};
 use super::{Baseline, Confidence, Curve, Locator, Metric, MetricsError, Probe, Road, Truth};
 use crate::Error;
-use crate::cam::{MapError, PAPER_THRESHOLD};
+use crate::cam::{Library, MapError, PAPER_THRESHOLD, Target};
 use crate::engine::ClassMap;
 use crate::input::CropTransform;
 
@@ -37,6 +33,9 @@ pub struct Options {
     pub overlap: f64,
     /// Thresholds that MaxBoxAcc tries. Default: 100.
     pub levels: usize,
+    /// Whose maps are measured, as that library shows them ([`Library::show`]): what it enlarged and normalised takes the place of
+    /// the enlarged map, and is masked with as it is. The maps have to be of its formulas. Default: nobody's.
+    pub library: Option<Library>,
 }
 
 impl Default for Options {
@@ -52,6 +51,7 @@ impl Default for Options {
             threshold: PAPER_THRESHOLD,
             overlap: 0.5,
             levels: 100,
+            library: None,
         }
     }
 }
@@ -97,12 +97,21 @@ impl Measured {
     }
 }
 
-/// Measures `maps`, all of the score of `probe`, by several methods perhaps, with one run of the engine over all changed images.
-/// Maps are masked and normalised as their methods say ([`crate::cam::Method::normalisation`]). Without `truth`, the measures that
-/// need one are left out.
+/// A map to be measured.
+#[derive(Clone, Debug)]
+pub struct Subject<'a> {
+    /// The map, of the probe's image.
+    pub map: &'a ClassMap,
+    /// The score that it is measured by; the papers' measures are of the probability of the map's class.
+    pub target: Target,
+    /// Where the object is; without it, the measures that ask for it are left out.
+    pub truth: Option<&'a Truth>,
+}
+
+/// Measures `maps`, all of them by the score of `probe`: [`measure_each`] with this score and `truth` for each.
 ///
 /// # Errors
-/// [`MetricsError`] for a map that is empty or not finite and for options without sense; else as [`crate::Engine::explain`].
+/// As [`measure_each`].
 pub fn measure(
     probe: &Probe<'_>,
     maps: &[&ClassMap],
@@ -110,49 +119,74 @@ pub fn measure(
     metrics: &[Metric],
     options: &Options,
 ) -> Result<Vec<Measured>, Error> {
+    let subjects: Vec<_> = maps.iter().map(|&map| Subject { map, target: probe.target().clone(), truth }).collect();
+    measure_each(probe, &subjects, metrics, options)
+}
+
+/// Measures maps of the image of `probe`, by several methods and of several classes perhaps, with one run of the engine over all
+/// changed images, each of which is seen once, whatever the number of maps and scores that ask for it. Maps are masked and
+/// normalised as their methods say ([`crate::cam::Method::normalisation`]), or as the library of `options` does.
+///
+/// # Errors
+/// [`MetricsError`] for a map that is empty or not finite, for options without sense, and for a probe that was told to stop;
+/// [`crate::cam::MethodError::NoSuchClass`] for a class that the network does not have; else as [`crate::Engine::explain`].
+pub fn measure_each(
+    probe: &Probe<'_>,
+    subjects: &[Subject<'_>],
+    metrics: &[Metric],
+    options: &Options,
+) -> Result<Vec<Measured>, Error> {
     if let Some(&found) = options.removed.iter().find(|percent| !(**percent > 0.0 && **percent < 100.0)) {
         return Err(MetricsError::Percent { found }.into());
     }
-    let (distinct, places) = distinct(maps);
-    let mut measured = changed(probe, &distinct, metrics, options)?;
-    if let Some(truth) = truth.filter(|_| metrics.iter().any(|metric| metric.needs_truth())) {
-        for (map, measured) in distinct.iter().zip(&mut measured) {
-            locate(map, probe.transform(), truth, metrics, options, measured).map_err(MetricsError::from)?;
+    subjects.iter().try_for_each(|subject| probe.has(&subject.target))?;
+    let (distinct, places) = distinct(subjects);
+    let shown = |map: &&ClassMap| Shown::new(map, options.library, probe.size());
+    let shown = distinct.iter().map(shown).collect::<Result<Vec<_>, _>>().map_err(MetricsError::from)?;
+    let mut measured = changed(probe, &shown, subjects, &places, metrics, options)?;
+    for ((subject, &place), measured) in subjects.iter().zip(&places).zip(&mut measured) {
+        if let Some(truth) = subject.truth.filter(|_| metrics.iter().any(|metric| metric.needs_truth())) {
+            locate(&shown[place], probe.transform(), truth, metrics, options, measured).map_err(MetricsError::from)?;
         }
     }
-    Ok(places.into_iter().map(|place| measured[place].clone()).collect())
+    Ok(measured)
 }
 
-/// The maps without those that are equal to one before them, as those of several methods are, and for each map its place there.
-fn distinct<'a>(maps: &[&'a ClassMap]) -> (Vec<&'a ClassMap>, Vec<usize>) {
+/// The maps without those that are equal to one before them, as those of several methods are, and for each subject its map's place
+/// there.
+fn distinct<'a>(subjects: &[Subject<'a>]) -> (Vec<&'a ClassMap>, Vec<usize>) {
     let mut distinct: Vec<&ClassMap> = Vec::new();
-    let mut places = Vec::with_capacity(maps.len());
-    for &map in maps {
-        let same = |other: &&ClassMap| other.map == map.map && other.method.normalisation() == map.method.normalisation();
-        places.push(distinct.iter().position(same).unwrap_or(distinct.len()));
-        if places.last() == Some(&distinct.len()) {
+    let mut places = Vec::with_capacity(subjects.len());
+    for Subject { map, .. } in subjects {
+        let same = |other: &&ClassMap| {
+            let shown = |map: &ClassMap| map.method.normalisation();
+            other.map == map.map && other.parts == map.parts && shown(other) == shown(map)
+        };
+        let place = distinct.iter().position(same).unwrap_or(distinct.len());
+        if place == distinct.len() {
             distinct.push(map);
         }
+        places.push(place);
     }
     (distinct, places)
 }
 
 /// The measures by place.
 fn locate(
-    map: &ClassMap,
+    shown: &Shown,
     transform: &CropTransform,
     truth: &Truth,
     metrics: &[Metric],
     options: &Options,
     measured: &mut Measured,
 ) -> Result<(), MapError> {
-    let locator = Locator::new(&map.map, transform)?;
+    let locator = Locator::new(&shown.map, transform)?;
     for metric in metrics {
         match metric {
             Metric::Pointing => measured.pointing = Some(locator.points_at(truth, options.tolerance)?),
             Metric::BoxIou => measured.box_iou = Some(locator.box_iou(truth, options.threshold)?),
             Metric::MaxBoxAcc => {
-                measured.box_ious = Some(locator.box_ious(truth, map.method.normalisation(), options.levels)?);
+                measured.box_ious = Some(locator.box_ious(truth, shown.normalisation, options.levels)?);
             }
             Metric::MaskIou => measured.mask_iou = locator.mask_iou(truth, options.threshold)?,
             _ => {}
@@ -161,85 +195,24 @@ fn locate(
     Ok(())
 }
 
-/// The measures by changed images.
-fn changed(probe: &Probe<'_>, maps: &[&ClassMap], metrics: &[Metric], options: &Options) -> Result<Vec<Measured>, Error> {
-    let plan = Plan::new(probe, maps, metrics, options).map_err(MetricsError::from)?;
-    let changes: Vec<Changes<'_>> =
-        (0..maps.len()).map(|at| plan.changes(at)).collect::<Result<_, _>>().map_err(MetricsError::from)?;
-    let trials: Vec<&dyn Trial> = changes.iter().flat_map(Changes::trials).collect();
-    let mut scores = probe.scores(&trials)?.into_iter();
-    Ok(changes.iter().map(|changes| changes.measured(probe.intact(), &mut scores)).collect())
-}
-
-/// What the changed images of all maps are made from.
-struct Plan<'a> {
-    maps: &'a [&'a ClassMap],
-    metrics: &'a [Metric],
-    options: &'a Options,
-    size: (usize, usize),
-    /// For each map, if pixels are to be ranked; else none.
-    orders: Vec<Order>,
-    /// `[h, w, 3]`, where they are used.
-    insertion: Option<Vec<f32>>,
-    deletion: Option<Vec<f32>>,
-}
-
-impl<'a> Plan<'a> {
-    fn new(probe: &Probe<'_>, maps: &'a [&'a ClassMap], metrics: &'a [Metric], options: &'a Options) -> Result<Self, MapError> {
-        // Whatever is asked: what is no map has no measure.
-        maps.iter().try_for_each(|map| map.map.stats().map(drop))?;
-        let size = probe.size();
-        let baseline = |metric, baseline: Baseline| metrics.contains(&metric).then(|| baseline.of(probe.image(), size));
-        let (insertion, deletion) =
-            (baseline(Metric::Insertion, options.insertion), baseline(Metric::Deletion, options.deletion));
-        let ranked = insertion.is_some() || deletion.is_some() || metrics.contains(&Metric::Road);
-        let orders = maps.iter().filter(|_| ranked).map(|map| Order::new(&map.map, size)).collect::<Result<_, _>>()?;
-        Ok(Self { maps, metrics, options, size, orders, insertion, deletion })
-    }
-
-    /// The changed images of map `at`.
-    fn changes(&self, at: usize) -> Result<Changes<'_>, MapError> {
-        let (map, order, size) = (self.maps[at], self.orders.get(at), self.size);
-        let Options { steps, ref removed, noise, seed, .. } = *self.options;
-        let asked = |metric: Metric| self.metrics.contains(&metric);
-        let mask = || map.map.upsample(size.0, size.1).normalise(map.method.normalisation());
-        let masked = asked(Metric::AverageDrop) || asked(Metric::Increase);
-        let curve = |way, baseline| order.zip(baseline).map(|(order, baseline)| Steps { way, order, baseline, steps });
-        let road = order.filter(|_| asked(Metric::Road));
-        Ok(Changes {
-            masked: if masked { Some(Masked { mask: mask()? }) } else { None },
-            insertion: curve(Way::Insertion, self.insertion.as_deref()),
-            deletion: curve(Way::Deletion, self.deletion.as_deref()),
-            road: road.map(|order| Removals { order, size, percents: removed, noise, seed }),
-        })
-    }
-}
-
-/// The changed images of one map.
-struct Changes<'a> {
-    masked: Option<Masked>,
-    insertion: Option<Steps<'a>>,
-    deletion: Option<Steps<'a>>,
-    road: Option<Removals<'a>>,
-}
-
-impl Changes<'_> {
-    fn trials(&self) -> impl Iterator<Item = &dyn Trial> {
-        fn trial<T: Trial>(trial: &Option<T>) -> Option<&dyn Trial> {
-            trial.as_ref().map(|trial| trial as &dyn Trial)
-        }
-        [trial(&self.masked), trial(&self.insertion), trial(&self.deletion), trial(&self.road)].into_iter().flatten()
-    }
-
-    /// Takes the scores of [`Changes::trials`] from `scores`.
-    fn measured(&self, intact: f64, scores: &mut impl Iterator<Item = Vec<f64>>) -> Measured {
-        let mut next = || scores.next().unwrap_or_default(); // one for each trial
-        Measured {
-            confidence: self.masked.as_ref().and_then(|_| Some(Confidence { intact, masked: *next().first()? })),
-            insertion: self.insertion.as_ref().map(|steps| steps.curve(intact, &next())),
-            deletion: self.deletion.as_ref().map(|steps| steps.curve(intact, &next())),
-            road: self.road.as_ref().map(|removals| removals.road(&next())),
-            ..Measured::default()
+/// The measures by changed images, for each subject. `places`: which of `shown` is its map.
+fn changed(
+    probe: &Probe<'_>,
+    shown: &[Shown],
+    subjects: &[Subject<'_>],
+    places: &[usize],
+    metrics: &[Metric],
+    options: &Options,
+) -> Result<Vec<Measured>, Error> {
+    let mut scores: Vec<Vec<&Target>> = vec![Vec::new(); shown.len()]; // of each map, each once
+    for (subject, &place) in subjects.iter().zip(places) {
+        if !scores[place].contains(&&subject.target) {
+            scores[place].push(&subject.target);
         }
     }
+    let plan = Plan::new(probe, shown, metrics, options).map_err(MetricsError::from)?;
+    let found = plan.scores(probe, &scores)?;
+    let measured =
+        |(subject, &place): (&Subject<'_>, &usize)| found.measured(place, &subject.target, probe.intact_of(&subject.target));
+    Ok(subjects.iter().zip(places).map(measured).collect())
 }

@@ -13,7 +13,7 @@
 //! | mask overlap | higher | the pixels above a fifth of the greatest value | the same rule for masks |
 //!
 //! The first five need no more than the network; all their changed images go through the engine in full batches, made where they are
-//! read, so that memory does not depend on how many there are. The others need to be told where objects are ([`Truth`]).
+//! read, so that memory does not depend on how many there are. What several maps or classes ask of one image is asked once. The others need to be told where objects are ([`Truth`]).
 //!
 //! ```
 //! use camshaft::input::Picture;
@@ -33,6 +33,7 @@
 mod annotation_forms;
 mod annotations;
 mod blur;
+mod changes;
 mod confidence;
 mod curve;
 mod grid;
@@ -52,7 +53,7 @@ pub use annotations::{Annotated, AnnotationError, Annotations, MaskFile, Object}
 pub use confidence::Confidence;
 pub use curve::{Baseline, Curve};
 pub use locate::{BoxAccuracy, Locator};
-pub use measure::{Measured, Options, measure};
+pub use measure::{Measured, Options, Subject, measure, measure_each};
 pub use metric::Metric;
 pub use probe::Probe;
 pub use road::Road;
@@ -95,6 +96,9 @@ pub enum MetricsError {
         /// Those of the crop.
         crop: (u32, u32),
     },
+    /// Somebody wanted it no longer, see [`Probe::stop_when`].
+    #[error("the measurement was stopped")]
+    Stopped,
     /// A share that leaves no pixel, or all of them.
     #[error("{found} % of the pixels are to be removed, expected more than 0 and less than 100")]
     Percent {

@@ -1,9 +1,11 @@
 //! What becomes of a score when the image is changed.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
+use super::MetricsError;
 use crate::Error;
-use crate::cam::{Score, Target};
+use crate::cam::{MethodError, Score, Target};
 use crate::engine::{Engine, Explanation};
 use crate::input::CropTransform;
 
@@ -14,7 +16,8 @@ pub struct Probe<'a> {
     image: Cow<'a, [f32]>,
     transform: &'a CropTransform,
     target: Target,
-    intact: f64,
+    logits: Vec<f32>,
+    stop: Option<&'a (dyn Fn() -> bool + Sync)>,
 }
 
 /// Changed copies of an image, made where the network reads them.
@@ -26,30 +29,61 @@ pub(super) trait Trial: Sync {
     fn make(&self, number: usize, image: &[f32], out: &mut [f32]);
 }
 
+/// Copies, and the scores that are asked of each.
+pub(super) struct Asked<'a> {
+    pub trial: &'a dyn Trial,
+    pub scores: &'a [&'a Target],
+}
+
 impl<'a> Probe<'a> {
     /// The image that `explanation` is of, and the probability of `class`.
-    ///
-    /// # Panics
-    /// If the network has no such class.
     pub fn new(engine: &'a Engine, explanation: &'a Explanation, class: usize) -> Self {
         Self::of_target(engine, explanation, Target::of_class(class).with_score(Score::Probability))
     }
 
     /// As [`Probe::new`], for any score. The papers' measures are of probabilities.
-    ///
-    /// # Panics
-    /// If the target names a class that the network does not have.
     pub fn of_target(engine: &'a Engine, explanation: &'a Explanation, target: Target) -> Self {
         let input = &explanation.input;
         let mut logits = vec![0.0; explanation.predictions.len()];
         explanation.predictions.iter().for_each(|prediction| logits[prediction.class] = prediction.logit);
-        let intact = target.value(&logits);
-        Self { engine, image: input.tensor(), transform: input.transform(), target, intact }
+        Self { engine, image: input.tensor(), transform: input.transform(), target, logits, stop: None }
+    }
+
+    /// Asks `stop` now and then whether to stop: a measurement then ends with [`MetricsError::Stopped`].
+    pub fn stop_when(mut self, stop: &'a (dyn Fn() -> bool + Sync)) -> Self {
+        self.stop = Some(stop);
+        self
+    }
+
+    /// The score.
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 
     /// The score of the image as it is.
+    ///
+    /// # Panics
+    /// If it names a class that the network does not have.
     pub fn intact(&self) -> f64 {
-        self.intact
+        self.intact_of(&self.target)
+    }
+
+    /// Another score of the image as it is.
+    ///
+    /// # Panics
+    /// As [`Probe::intact`].
+    pub fn intact_of(&self, target: &Target) -> f64 {
+        target.value(&self.logits)
+    }
+
+    /// # Errors
+    /// [`MethodError::NoSuchClass`] if the network does not have a class of `target`.
+    pub(super) fn has(&self, target: &Target) -> Result<(), MethodError> {
+        let classes = self.logits.len();
+        match target.terms().iter().map(|term| term.class).find(|class| *class >= classes) {
+            Some(class) => Err(MethodError::NoSuchClass { class, classes }),
+            None => Ok(()),
+        }
     }
 
     /// Rows and columns of the image.
@@ -67,23 +101,28 @@ impl<'a> Probe<'a> {
         &self.image
     }
 
-    /// The scores of all copies, trial by trial, in batches that go across trials; the engine holds one batch at a time.
-    pub(super) fn scores(&self, trials: &[&dyn Trial]) -> Result<Vec<Vec<f64>>, Error> {
-        let owners: Vec<(usize, usize)> = trials
-            .iter()
-            .enumerate()
-            .flat_map(|(trial, changes)| (0..changes.count()).map(move |number| (trial, number)))
-            .collect();
-        let mut scores: Vec<Vec<f64>> = trials.iter().map(|trial| Vec::with_capacity(trial.count())).collect();
+    /// The scores of all copies: for each trial, for each of its scores, one number a copy. Batches go across trials; the engine
+    /// holds one at a time.
+    ///
+    /// # Errors
+    /// As [`Engine::score_made`], and [`MetricsError::Stopped`].
+    pub(super) fn scores(&self, asked: &[Asked<'_>]) -> Result<Vec<Vec<Vec<f64>>>, Error> {
+        let copies = |(at, asked): (usize, &Asked<'_>)| (0..asked.trial.count()).map(move |number| (at, number));
+        let owners: Vec<(usize, usize)> = asked.iter().enumerate().flat_map(copies).collect();
+        let mut scores: Vec<Vec<Vec<f64>>> = asked.iter().map(|asked| vec![Vec::new(); asked.scores.len()]).collect();
         let (h, w) = self.size();
-        self.engine.score_made(
-            [owners.len(), h, w],
-            |at, out| {
-                let (trial, number) = owners[at];
-                trials[trial].make(number, &self.image, out);
-            },
-            |at, logits| scores[owners[at].0].push(self.target.value(logits)),
-        )?;
-        Ok(scores)
+        let make = |at: usize, out: &mut [f32]| {
+            let (trial, number) = owners[at];
+            asked[trial].trial.make(number, &self.image, out);
+        };
+        let mut stopped = false;
+        self.engine.score_until([owners.len(), h, w], make, |at, logits| {
+            let trial = owners[at].0;
+            let values = asked[trial].scores.iter().map(|score| score.value(logits));
+            scores[trial].iter_mut().zip(values).for_each(|(scores, value)| scores.push(value));
+            stopped = self.stop.is_some_and(|stop| stop());
+            if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if stopped { Err(MetricsError::Stopped.into()) } else { Ok(scores) }
     }
 }

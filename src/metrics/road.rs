@@ -73,7 +73,7 @@ mod tests {
     fn as_many_are_removed_as_lie_above_a_percentile() {
         let values: Vec<f32> = (0..100).map(|i| ((i * 37) % 101) as f32).collect();
         let map = Map::new(10, 10, values.clone());
-        let order = Order::new(&map, (10, 10)).unwrap();
+        let order = Order::new(&map).unwrap();
         let percents = [1.0, 10.0, 33.0, 50.0, 90.0, 99.9];
         let removals = Removals { order: &order, size: (10, 10), percents: &percents, noise: 0.0, seed: 1 };
         let mut sorted = values.clone();

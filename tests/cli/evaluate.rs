@@ -97,6 +97,15 @@ fn without_annotations_the_most_probable_class_or_one_that_is_named() {
     let (images, _) = lines(&ran);
     let classes: Vec<_> = images[0]["classes"].as_array().unwrap().iter().map(|class| class["class"].as_u64().unwrap()).collect();
     assert_eq!(classes, [0, 3]);
+    // A library's maps: none of those that it does not have, and its name in the summary.
+    let ran =
+        bench.run(["evaluate", "a/1.png", "--compare=all", "--compat=torchcam", "--metrics=deletion", "--steps=2", "--json"]);
+    let (_, summary) = lines(&ran.code(0));
+    assert_eq!((&summary["options"]["library"], summary["methods"].as_array().unwrap().len()), (&json!("torchcam"), 6));
+    bench
+        .run(["evaluate", "a/1.png", "-m", "eigencam", "--compat=torchcam"])
+        .code(2)
+        .says(&["torchcam has no method `eigencam`"]);
     // The bundled picture, where nothing is given.
     let ran = bench.run(["evaluate", "--metrics=increase"]).code(0);
     assert!(ran.stdout.contains("increase") && ran.stdout.lines().count() == 3, "{}", ran.stdout);

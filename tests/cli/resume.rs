@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::common::safetensors_file;
 use super::common::seeded::{Dtype, Net};
@@ -52,13 +52,20 @@ fn assert_whole(bench: &Bench, folder: &str) {
 /// Starts a long run, sends it a signal after its first results, and returns its exit code, if it had one.
 #[cfg(unix)]
 fn disturbed(bench: &Bench, arguments: &[&str], signal: &str) -> Option<i32> {
+    told(bench, arguments, signal).0
+}
+
+/// As [`disturbed`], with the lines on stdout.
+#[cfg(unix)]
+fn told(bench: &Bench, arguments: &[&str], signal: &str) -> (Option<i32>, Vec<String>) {
     let mut run = bench.command(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(run.stdout.take().unwrap()).lines();
-    lines.by_ref().take(20).for_each(|line| assert!(line.unwrap().contains("\"ok\"")));
+    let mut told: Vec<String> = lines.by_ref().take(20).map(Result::unwrap).collect();
+    assert!(told.iter().all(|line| line.contains("\"ok\"")));
     let sent = std::process::Command::new("kill").args([signal, &run.id().to_string()]).status().unwrap();
     assert!(sent.success());
-    lines.for_each(drop);
-    run.wait().unwrap().code()
+    told.extend(lines.map_while(Result::ok));
+    (run.wait().unwrap().code(), told)
 }
 
 #[cfg(unix)]
@@ -203,4 +210,20 @@ fn two_runs_in_one_folder() {
 fn classify_is_interrupted() {
     let bench = with(&numbered(400));
     assert_eq!(disturbed(&bench, &["classify", "in", "--size=64", "--json", "--batch=2"], "-INT"), Some(130));
+}
+
+/// After Ctrl-C `evaluate` sums up what it has measured, and says that this is not all.
+#[cfg(unix)]
+#[test]
+fn evaluate_is_interrupted() {
+    let bench = with(&numbered(400));
+    let arguments = ["evaluate", "in", "--size=64", "--json", "--batch=2", "--metrics=average-drop"];
+    let (code, lines) = told(&bench, &arguments, "-INT");
+    assert_eq!(code, Some(130));
+    let summary: Value = serde_json::from_str(lines.last().unwrap()).unwrap();
+    let summary = &summary["summary"];
+    let images = summary["images"].as_u64().unwrap();
+    assert_eq!((&summary["complete"], images), (&json!(false), lines.len() as u64 - 1));
+    assert!((20..400).contains(&images), "{images}");
+    assert_eq!(summary["methods"][0]["metrics"]["average-drop"]["maps"], images);
 }

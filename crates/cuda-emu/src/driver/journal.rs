@@ -1,9 +1,9 @@
 //! What is remembered of a run: findings, and what each launch did.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::report::{Finding, Findings, LaunchReport, Report};
+use crate::report::{Finding, Findings, LaunchReport, Report, per_kernel};
 
 use super::settings::Settings;
 
@@ -15,6 +15,8 @@ pub(crate) struct Journal {
     device: String,
     path: Option<PathBuf>,
     launches: Vec<LaunchReport>,
+    /// Those that were taken, summed per kernel.
+    taken: Vec<LaunchReport>,
     findings: Findings,
 }
 
@@ -28,6 +30,7 @@ impl SharedJournal {
             device: settings.profile.device_name(),
             path: settings.report.clone(),
             launches: Vec::new(),
+            taken: Vec::new(),
             findings: Findings::new(),
         })))
     }
@@ -56,24 +59,44 @@ impl SharedJournal {
         }
     }
 
-    /// Everything so far, and forgets it.
+    /// Everything since the last call.
     pub fn take(&self) -> Report {
         let mut journal = self.lock();
+        journal.taken = journal.kernels();
         let findings = std::mem::take(&mut journal.findings).into_vec();
         Report { device: journal.device.clone(), launches: std::mem::take(&mut journal.launches), findings }
     }
 
-    /// Writes everything so far to the report file, if one is asked for.
+    /// Writes what was not taken yet to the report file, if one is asked for, and what each kernel did in the whole run.
     pub fn save(&self) {
         let journal = self.lock();
-        let Some(path) = &journal.path else { return };
+        let Some(path) = journal.path.as_deref().map(file) else { return };
         let report = Report {
             device: journal.device.clone(),
             launches: journal.launches.clone(),
             findings: journal.findings.clone().into_vec(),
         };
-        if let Err(error) = std::fs::write(path, format!("{:#}\n", report.to_json())) {
+        let mut json = report.to_json();
+        json["kernels"] = serde_json::json!(journal.kernels());
+        if let Err(error) = std::fs::write(&path, format!("{json:#}\n")) {
             eprintln!("cuda-emu: cannot write the report to {}: {error}", path.display());
         }
     }
+}
+
+impl Journal {
+    /// Every launch of the run, summed per kernel.
+    fn kernels(&self) -> Vec<LaunchReport> {
+        per_kernel(self.taken.iter().chain(&self.launches))
+    }
+}
+
+/// `path`, or if that is a folder, a file of this process in it.
+fn file(path: &Path) -> PathBuf {
+    if !path.is_dir() {
+        return path.to_owned();
+    }
+    let program = std::env::current_exe().unwrap_or_default();
+    let name = program.file_stem().unwrap_or_default().to_string_lossy();
+    path.join(format!("{name}.{}.json", std::process::id()))
 }

@@ -47,7 +47,7 @@ pub struct Settings {
     pub mma: MmaRounding,
     /// `CUDA_EMU_WORKERS`: threads that run blocks; 0 takes one per core.
     pub workers: usize,
-    /// `CUDA_EMU_REPORT`: file for findings and counters as JSON.
+    /// `CUDA_EMU_REPORT`: file for findings and counters as JSON, or a folder for a file of each process.
     pub report: Option<PathBuf>,
     /// `CUDA_EMU_PTX`: newest PTX version that is accepted.
     pub max_ptx: Option<(u32, u32)>,

@@ -27,6 +27,19 @@ pub struct LaunchReport {
     pub counters: Counters,
 }
 
+/// Launches summed per kernel and shape of launch, in order of first launch.
+pub(crate) fn per_kernel<'a>(launches: impl IntoIterator<Item = &'a LaunchReport>) -> Vec<LaunchReport> {
+    let mut kernels: Vec<LaunchReport> = Vec::new();
+    for launch in launches {
+        let same = |k: &&mut LaunchReport| (&k.kernel, k.block, k.shared) == (&launch.kernel, launch.block, launch.shared);
+        match kernels.iter_mut().find(same) {
+            Some(sum) => sum.counters.merge(&launch.counters),
+            None => kernels.push(launch.clone()),
+        }
+    }
+    kernels
+}
+
 /// The launches and findings of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Report {
@@ -41,15 +54,7 @@ pub struct Report {
 impl Report {
     /// The launches summed per kernel and shape of launch, in order of first launch.
     pub fn per_kernel(&self) -> Vec<LaunchReport> {
-        let mut kernels: Vec<LaunchReport> = Vec::new();
-        for launch in &self.launches {
-            let same = |k: &&mut LaunchReport| (&k.kernel, k.block, k.shared) == (&launch.kernel, launch.block, launch.shared);
-            match kernels.iter_mut().find(same) {
-                Some(sum) => sum.counters.merge(&launch.counters),
-                None => kernels.push(launch.clone()),
-            }
-        }
-        kernels
+        per_kernel(&self.launches)
     }
 
     /// The report as JSON: `device`, `launches`, `kernels` (summed) and `findings`.

@@ -15,5 +15,6 @@ pub use coalescing::{Wavefronts, ideal_sectors, ldmatrix_wavefronts, sectors, sh
 pub use counters::{BankTraffic, ClassCounts, Counters, InstructionClass, SectorTraffic};
 pub use finding::{Finding, FindingKind, Issue, Site};
 pub use findings::Findings;
+pub(crate) use launches::per_kernel;
 pub use launches::{LaunchReport, Report};
 pub use occupancy::{LimitedBy, MultiprocessorLimits, Occupancy, OccupancyRequest};

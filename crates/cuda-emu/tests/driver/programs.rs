@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use cudarc::driver::CudaContext;
+use cudarc::driver::{CudaContext, LaunchConfig, PushKernelArg};
 
 use crate::harness::{KERNELS, device};
 
@@ -64,6 +64,37 @@ fn the_report_is_written_when_a_context_ends() {
     cuda_emu::driver::install(&[("CUDA_EMU_REPORT", "")]).unwrap();
     let report: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     assert_eq!(report["device"], "software device (L4 profile)");
+}
+
+/// Processes that share a folder do not overwrite each other, and what a program took from its report is still counted by kernel.
+#[test]
+fn reports_of_several_processes_have_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = device(&[("CUDA_EMU_REPORT", folder.path().to_str().unwrap())]);
+    let fill = || {
+        let (kernel, stream) = (device.kernel(KERNELS, "fill"), device.context.new_stream().unwrap());
+        let mut out = stream.alloc_zeros::<u32>(37).unwrap();
+        let config = LaunchConfig { grid_dim: (1, 1, 1), block_dim: (37, 1, 1), shared_mem_bytes: 0 };
+        // SAFETY: the kernel's parameters, and room for what 37 threads write.
+        unsafe { stream.launch_builder(&kernel).arg(&mut out).arg(&5u32).launch(config) }.unwrap();
+        stream.synchronize().unwrap();
+    };
+    fill();
+    let taken = device.installed.take_report();
+    fill();
+    device.finish();
+    cuda_emu::driver::install(&[("CUDA_EMU_REPORT", "")]).unwrap();
+
+    let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let [file] = &files[..] else { panic!("{files:?}") };
+    assert!(file.to_str().unwrap().ends_with(&format!(".{}.json", std::process::id())), "{}", file.display());
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let stored = |launches: &serde_json::Value| -> Vec<u64> {
+        let launches = launches.as_array().unwrap().iter().filter(|launch| launch["block"][0] == 37);
+        launches.map(|launch| launch["counters"]["global_store"]["bytes"].as_u64().unwrap()).collect()
+    };
+    assert_eq!((stored(&taken["launches"]), stored(&report["launches"])), (vec![148], vec![148]));
+    assert_eq!(stored(&report["kernels"]), [296], "both");
 }
 
 fn runner(arguments: &[&str]) -> (Option<i32>, String, String) {

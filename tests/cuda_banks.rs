@@ -1,0 +1,165 @@
+//! The layouts of shared memory, enumerated: the software device looks at the address of every lane of every access, phase by phase, and
+//! counts where two of them need one bank. The addresses of the convolution depend on neither data nor shape, so that one block of
+//! each tile of the table, deep enough to go round its stages, shows all of them; that there were so many phases as the layout has says
+//! that none was left out. Those of the stem and the classifier depend on where rows begin: on all places.
+
+#![cfg(feature = "cuda")]
+
+mod common;
+
+use camshaft::cuda::variants::{Arithmetic, ImplicitGemm, Tile};
+use camshaft::cuda::{
+    Conv2dArgs, Conv2dImplicitGemm, Element, Epilogue, Linear, LinearArgs, LinearInput, LinearShape, Projection, Stem, StemArgs,
+    StemShape,
+};
+use camshaft::network::{Conv2dShape, Window};
+use common::cuda::{Buffer, Device, Guarded, Room, install, software};
+use half::{bf16, f16};
+
+/// Passes over the banks of a launch's loads and stores, and how many there would be without conflicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Phases {
+    loads: u64,
+    stores: u64,
+}
+
+impl Phases {
+    /// Of the only launch since the last call.
+    fn of_launch(kernel: &str) -> [Self; 2] {
+        let report = install().take_report();
+        let [launch] = &report["launches"].as_array().expect("a list of launches")[..] else { panic!("one launch: {report}") };
+        assert_eq!(launch["kernel"], kernel);
+        let count = |access: &str, field: &str| launch["counters"][access][field].as_u64().expect("a count");
+        ["wavefronts", "ideal_wavefronts"]
+            .map(|field| Self { loads: count("shared_load", field), stores: count("shared_store", field) })
+    }
+
+    /// What one block of the convolution asks for in `tiles` tiles of depth, of which 128 bytes make a phase.
+    fn of_tile(&Tile { bm, bn, bk, wm, wn, stages }: &Tile, tiles: u32, projects: bool) -> Self {
+        let warps = (bm / wm) * (bn / wn);
+        let (mma_m, mma_n, steps) = (wm / 16, wn / 8, bk / 16);
+        // 16 bytes a lane, into every stage and once round again.
+        let staged = (stages - 1 + tiles) * (bm + bn) * bk * 2 / 128;
+        // ldmatrix.x4: four phases of eight rows, one step ahead.
+        let fragments = warps * (1 + tiles * steps) * (mma_m + mma_n / 2) * 4;
+        // The epilogue's rows of f32: written 8 bytes a lane, read 16.
+        let rows = warps * mma_m * 16 * wn * 4 / 128;
+        // The shortcut's pixels, by the threads that move a tile's rows.
+        let pixels = if projects { warps * bm / (warps * 32 / (bk / 8)) } else { 0 };
+        Self { loads: (fragments + rows + pixels).into(), stores: (staged + rows + pixels).into() }
+    }
+}
+
+fn shape(image: [usize; 4], k: usize) -> Conv2dShape {
+    Conv2dShape::new(image, k, Window { size: (1, 1), stride: 1, pad: 0 }).unwrap()
+}
+
+/// One block of `variant`, and its phases.
+fn convolve<T: Element + Guarded>(device: &Device, variant: &'static ImplicitGemm) {
+    let tile = &variant.tile;
+    let (bm, bn, bk) = (tile.bm as usize, tile.bn as usize, tile.bk as usize);
+    let (tiles, shortcut_tiles) = (tile.stages + 1, if variant.projects { 2 } else { 0 });
+    let main = shape([1, 1, bm, tiles as usize * bk], bn);
+    let shortcut = shape([1, 1, bm, 2 * bk], bn);
+    let zeros = |len: usize| Buffer::<T>::new(device, &vec![0.0; len], Room::Exact);
+    let [(x, w), (x0, w0)] = [&main, &shortcut].map(|shape| (zeros(bm * shape.c()), zeros(bn * shape.c())));
+    let bias = Buffer::<f32>::new(device, &vec![0.0; bn], Room::Exact);
+    let mut y = Buffer::<T>::output(device, bm * bn, Room::Exact);
+    let bias = bias.span(device);
+    let projection = Projection { shape: &shortcut, x: x0.span(device), w: w0.span(device) };
+    let epilogue = if variant.projects { Epilogue::BiasProjectionRelu { bias, projection } } else { Epilogue::BiasRelu { bias } };
+    let args = Conv2dArgs { shape: &main, x: x.span(device), w: w.span(device), epilogue, y: y.span_mut(device) };
+    install().take_report();
+    Conv2dImplicitGemm::new(&device.modules, variant).unwrap().launch(&device.stream, args).unwrap();
+    device.stream.synchronize().unwrap();
+    let [found, without_conflicts] = Phases::of_launch(&variant.name());
+    assert_eq!(found, without_conflicts, "bank conflicts of {}", variant.name());
+    assert_eq!(found, Phases::of_tile(tile, tiles + shortcut_tiles, variant.projects), "phases of {}", variant.name());
+}
+
+fn convolutions(device: &Device) {
+    let capability = device.modules.capability();
+    let mut seen = 0;
+    for arithmetic in [Arithmetic::F16, Arithmetic::F16Sums, Arithmetic::Bf16] {
+        for variant in Conv2dImplicitGemm::variants(capability, arithmetic) {
+            match arithmetic {
+                Arithmetic::Bf16 => convolve::<bf16>(device, variant),
+                _ => convolve::<f16>(device, variant),
+            }
+            seen += 1;
+        }
+    }
+    let table = camshaft::cuda::variants::IMPLICIT_GEMM.iter().filter(|variant| variant.suits(capability)).count();
+    assert_eq!(seen, table, "every tile of the table for capability {capability}");
+}
+
+/// Rows of images that begin at each of the 16 places in a sector that an f16 may have.
+fn stem(device: &Device) {
+    let kernel = Stem::<f16>::new(&device.modules).unwrap();
+    for w in 121..137 {
+        let shape = StemShape { n: 1, h: 9, w, k: 64 };
+        let (p, q) = kernel.can_run(&shape).unwrap();
+        let zeros = |len: usize| Buffer::<f16>::new(device, &vec![0.0; len], Room::Exact);
+        let (x, filter) = (zeros(9 * w * 3), zeros(shape.filter_len()));
+        let bias = Buffer::<f32>::new(device, &[0.0; 64], Room::Exact);
+        let mut y = Buffer::<f16>::output(device, p * q * 64, Room::Exact);
+        let (x, filter, bias) = (x.span(device), filter.span(device), bias.span(device));
+        install().take_report();
+        kernel.launch(&device.stream, StemArgs { shape: &shape, x, w: filter, bias, y: y.span_mut(device) }).unwrap();
+        device.stream.synchronize().unwrap();
+        let [found, without_conflicts] = Phases::of_launch("stem_f16_nhwc");
+        assert_eq!(found, without_conflicts, "{shape:?}");
+        assert!(found.loads > 0 && found.stores > 0);
+    }
+}
+
+/// Channels that make planes of all lengths modulo the banks, images below and at the tile's.
+fn classifier(device: &Device) {
+    let kernel = Linear::<f16>::new(&device.modules).unwrap();
+    for (n, positions, c) in
+        (1..=33).map(|chunks| (1, 49, 8 * chunks)).chain([(1, 49, 512), (1, 4, 2048), (20, 49, 512), (19, 5, 72)])
+    {
+        let shape = LinearShape { n, positions, c, k: 40 };
+        let zeros = |len: usize| Buffer::<f16>::new(device, &vec![0.0; len], Room::Exact);
+        let (x, w) = (zeros(n * positions * c), zeros(40 * c));
+        let bias = Buffer::<f32>::new(device, &[0.0; 40], Room::Exact);
+        let mut y = Buffer::<f32>::output(device, n * 40, Room::Exact);
+        let mut mean = Buffer::<f32>::output(device, n * c, Room::Exact);
+        let input = LinearInput::Features { x: x.span(device), mean: mean.span_mut(device) };
+        install().take_report();
+        kernel
+            .launch(
+                &device.stream,
+                LinearArgs { shape, input, w: w.span(device), bias: bias.span(device), y: y.span_mut(device) },
+            )
+            .unwrap();
+        device.stream.synchronize().unwrap();
+        let [found, without_conflicts] = Phases::of_launch("linear_f16");
+        assert_eq!(found, without_conflicts, "{shape:?}");
+        assert!(found.loads > 0 && found.stores > 0);
+    }
+}
+
+/// One after the other, as a report is of all launches since the last one.
+#[test]
+fn no_two_lanes_of_a_phase_meet_in_a_bank() {
+    if !software() {
+        return; // the counters are the software device's
+    }
+    let device = Device::open();
+    convolutions(&device);
+    stem(&device);
+    classifier(&device);
+}
+
+/// The tiles for 7.5, in a process of its own: a software device is settled when it is first used.
+#[test]
+fn on_turing() {
+    if !software() {
+        return; // a GPU is what it is
+    }
+    let program = std::env::current_exe().unwrap();
+    let output = std::process::Command::new(program).arg("no_two_lanes").env("CUDA_EMU_DEVICE", "T4").output().unwrap();
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}\n{stderr}");
+}

@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """Forward passes of ResNet-18 beside other engines, in turns, after checking that all of them agree.
 
+    sh benches/peers/run.sh --batch 1 8 32
+
+installs and builds all of them first, or what you want of it by hand:
+
     pip install torch torchvision torchcam onnx onnxruntime openvino safetensors
     cargo build --release --example peer_forward
     cargo build --release --manifest-path benches/peers/rust/Cargo.toml      # tract and candle: many crates, minutes

@@ -8,6 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use miniz_oxide::deflate::compress_to_vec;
+
 use super::nvrtc::{Kind, Nvrtc};
 use super::targets::Target;
 use super::variants::Unit;
@@ -15,11 +17,17 @@ use super::variants::Unit;
 /// The machine may be small, and cargo compiles beside us.
 const THREADS: usize = 2;
 
-/// One embedded image.
+/// Of the compression: higher ones take longer for little.
+const LEVEL: u8 = 6;
+
+/// One image.
 pub struct Compiled {
     pub unit: String,
     pub target: Target,
+    /// The code, for the gates.
     pub path: PathBuf,
+    /// The same deflated, to be embedded.
+    pub packed: PathBuf,
 }
 
 /// Compiles into `folder`. A file's name carries a hash of everything that it was made from, so that a file that is there is
@@ -36,7 +44,7 @@ pub fn all(nvrtc: &Nvrtc, units: &[Unit], targets: &[Target], folder: &Path) -> 
             scope.spawn(|| {
                 while let Some(&(unit, target)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     match one(nvrtc, unit, target, folder) {
-                        Ok(path) => done.lock().expect("no job panics").push(Compiled { unit: unit.name.clone(), target, path }),
+                        Ok(compiled) => done.lock().expect("no job panics").push(compiled),
                         Err(why) => failures.lock().expect("no job panics").push(why),
                     }
                 }
@@ -49,7 +57,7 @@ pub fn all(nvrtc: &Nvrtc, units: &[Unit], targets: &[Target], folder: &Path) -> 
         failures.dedup(); // a mistake is the same for every target
         return Err(failures.join("\n"));
     }
-    let kept: HashSet<&Path> = done.iter().map(|compiled| &*compiled.path).collect();
+    let kept: HashSet<&Path> = done.iter().flat_map(|compiled| [&*compiled.path, &*compiled.packed]).collect();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if !kept.contains(&*entry.path()) {
             let _ = fs::remove_file(entry.path()); // one that stays does no harm
@@ -59,7 +67,7 @@ pub fn all(nvrtc: &Nvrtc, units: &[Unit], targets: &[Target], folder: &Path) -> 
     Ok(done)
 }
 
-fn one(nvrtc: &Nvrtc, unit: &Unit, target: Target, folder: &Path) -> Result<PathBuf, String> {
+fn one(nvrtc: &Nvrtc, unit: &Unit, target: Target, folder: &Path) -> Result<Compiled, String> {
     let name = format!("kernels/{}.cu", unit.stem);
     let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
     let source = read(&name)?;
@@ -87,12 +95,22 @@ fn one(nvrtc: &Nvrtc, unit: &Unit, target: Target, folder: &Path) -> Result<Path
         for line in log.lines().filter(|line| !line.is_empty()) {
             println!("cargo:warning={line}");
         }
-        // Whole or not at all: a build that is stopped must not leave half a file under a name that says "up to date".
-        let part = path.with_extension("part");
-        let written = fs::write(&part, code).and_then(|()| fs::rename(&part, &path));
-        written.map_err(|error| format!("{}: {error}", path.display()))?;
+        write(&path, &code)?;
     }
-    Ok(path)
+    let packed = path.with_extension(format!("{extension}.z"));
+    if !packed.exists() {
+        let code = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        write(&packed, &compress_to_vec(&code, LEVEL))?;
+    }
+    Ok(Compiled { unit: unit.name.clone(), target, path, packed })
+}
+
+/// Whole or not at all: a build that is stopped must not leave half a file under a name that says "up to date".
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
+    written.map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// The headers of `kernels/` that `source` includes, directly or not.

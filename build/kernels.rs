@@ -65,7 +65,7 @@ fn table(compiled: &[Compiled], compiler: &str) -> String {
     let mut source = String::from("// Written by build.rs.\n");
     let _ = writeln!(source, "const COMPILER: &str = {compiler:?};\nconst MISSING: &str = \"\";\nconst IMAGES: &[Image] = &[");
     let mut last: Option<(&str, String)> = None;
-    for Compiled { unit, target, path } in compiled {
+    for Compiled { unit, target, path, packed } in compiled {
         // Most units have the same code for a later base: a device that could run it runs the earlier one, and is given that.
         if let Target::Ptx(_) = target {
             let code = instructions(path);
@@ -78,7 +78,7 @@ fn table(compiled: &[Compiled], compiler: &str) -> String {
             Target::Ptx(capability) => format!("Target::Ptx({capability})"),
             Target::Cubin(capability) => format!("Target::Cubin({capability})"),
         };
-        let _ = writeln!(source, "    Image {{ unit: {unit:?}, target: {target}, bytes: include_bytes!({path:?}) }},");
+        let _ = writeln!(source, "    Image {{ unit: {unit:?}, target: {target}, packed: include_bytes!({packed:?}) }},");
     }
     source + "];\n"
 }

@@ -29,14 +29,18 @@ __device__ void batch_norm(const T* x, const float* scale, const float* shift, c
 #define NAMED(type, epilogue, v) NAMED_(type, epilogue, v)
 #define ENTRY(type, epilogue) extern "C" __global__ void __launch_bounds__(THREADS) NAMED(type, epilogue, VECTOR)
 #define ENTRIES(type, T)                                                                                                     \
-    ENTRY(type, none)(const T* x, const float* scale, const float* shift, T* y, unsigned count, unsigned c) {                \
+    ENTRY(type, none)(const T* x, const float* scale, const float* shift, T* y, unsigned count, unsigned c, const Step step) { \
+        begin_step(step);                                                                                                    \
         batch_norm<T, false>(x, scale, shift, nullptr, y, count, c);                                                         \
     }                                                                                                                        \
-    ENTRY(type, relu)(const T* x, const float* scale, const float* shift, T* y, unsigned count, unsigned c) {                \
+    ENTRY(type, relu)(const T* x, const float* scale, const float* shift, T* y, unsigned count, unsigned c, const Step step) { \
+        begin_step(step);                                                                                                    \
         batch_norm<T, true>(x, scale, shift, nullptr, y, count, c);                                                          \
     }                                                                                                                        \
     ENTRY(type, residual_relu)                                                                                               \
-    (const T* x, const float* scale, const float* shift, const T* residual, T* y, unsigned count, unsigned c) {              \
+    (const T* x, const float* scale, const float* shift, const T* residual, T* y, unsigned count, unsigned c,                \
+     const Step step) {                                                                                                      \
+        begin_step(step);                                                                                                    \
         batch_norm<T, true>(x, scale, shift, residual, y, count, c);                                                         \
     }
 

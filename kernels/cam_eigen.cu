@@ -121,7 +121,7 @@ __device__ __forceinline__ const float* component(const Smem& smem, int cells) {
 }
 
 template <typename T>
-__device__ __forceinline__ void cam_eigen(const T* __restrict__ x, const Method* __restrict__ methods, float* rows,
+__device__ __forceinline__ void cam_eigen(const T* RESTRICT_ACTIVATION x, const Method* __restrict__ methods, float* rows,
                                           const CamEigenParams& params) {
     __shared__ float parts[WARPS];
     __shared__ double wide_parts[WARPS];
@@ -201,7 +201,8 @@ __device__ __forceinline__ void cam_eigen(const T* __restrict__ x, const Method*
 
 #define CAM_EIGEN(NAME, T)                                                                                              \
     extern "C" __global__ void __launch_bounds__(THREADS, 1)                                                            \
-        NAME(const T* __restrict__ x, const Method* __restrict__ methods, float* rows, const CamEigenParams params) {   \
+        NAME(const T* RESTRICT_ACTIVATION x, const Method* __restrict__ methods, float* rows, const CamEigenParams params, const Step step) { \
+        begin_step(step);                                                                                               \
         cam_eigen<T>(x, methods, rows, params);                                                                         \
     }
 

@@ -49,7 +49,7 @@ struct Softmax {
     __device__ __forceinline__ double slope(double logit, double bias) const { return probability(logit) * (logit - bias - drift); }
 };
 
-__device__ __forceinline__ Softmax softmax_of(const float* __restrict__ y, const float* __restrict__ bias, int classes, Smem& smem) {
+__device__ __forceinline__ Softmax softmax_of(const float* RESTRICT_ACTIVATION y, const float* __restrict__ bias, int classes, Smem& smem) {
     const Sum sum;
     float largest = -infinity();
     for (int k = threadIdx.x; k < classes; k += THREADS) largest = max_nan(largest, y[k]);
@@ -71,7 +71,7 @@ struct Mixtures {
 };
 
 template <typename T>
-__device__ __forceinline__ Mixtures mixtures(const T* __restrict__ w, const float* __restrict__ y, const float* __restrict__ bias,
+__device__ __forceinline__ Mixtures mixtures(const T* __restrict__ w, const float* RESTRICT_ACTIVATION y, const float* __restrict__ bias,
                                              const Softmax& softmax, int c, const CamRowsParams& params, Smem& smem) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     Mixtures mine{};
@@ -104,7 +104,7 @@ __device__ __forceinline__ Mixtures mixtures(const T* __restrict__ w, const floa
 
 // ln sum_k exp(y[k] - w[k,c] mean) of this lane's channel, in every warp, from the largest term down.
 template <typename T>
-__device__ __forceinline__ double log_total_without(const T* __restrict__ w, const float* __restrict__ y, double mean, int c,
+__device__ __forceinline__ double log_total_without(const T* __restrict__ w, const float* RESTRICT_ACTIVATION y, double mean, int c,
                                                     const CamRowsParams& params, Smem& smem) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const auto logit = [&](int k) { return (double)y[k] - to_f32(w[(size_t)k * params.c + c]) * mean; };
@@ -124,7 +124,7 @@ __device__ __forceinline__ double log_total_without(const T* __restrict__ w, con
 
 // The classes whose logits are nearest to that of `cls`, equal ones by index; -1 where there are no more. The same in every
 // thread. Distances are not negative, so that their bits are in their order.
-__device__ __forceinline__ void nearest(const float* __restrict__ y, int classes, int cls, int (&found)[REFERENCES], Smem& smem) {
+__device__ __forceinline__ void nearest(const float* RESTRICT_ACTIVATION y, int classes, int cls, int (&found)[REFERENCES], Smem& smem) {
     unsigned long long last_distance = 0;
     int last = -1;
     #pragma unroll
@@ -157,7 +157,7 @@ __device__ __forceinline__ double weight_of(const T* __restrict__ w, int cls, in
 
 // Finer-CAM's derivative by the mean of the channel.
 template <typename T>
-__device__ __forceinline__ double finer(const T* __restrict__ w, const float* __restrict__ y, int cls, const int (&references)[REFERENCES],
+__device__ __forceinline__ double finer(const T* __restrict__ w, const float* RESTRICT_ACTIVATION y, int cls, const int (&references)[REFERENCES],
                                         const Softmax& softmax, const Mixtures& mixed, int c, const CamRowsParams& params) {
     const double own = weight_of(w, cls, c, params);
     if ((unsigned)cls >= (unsigned)params.classes) return own;
@@ -194,7 +194,7 @@ __device__ __forceinline__ double finer(const T* __restrict__ w, const float* __
 
 // The share of positions above the channel's mean + 2 standard deviations. No operations are fused: the CPU's are not.
 template <typename T>
-__device__ __forceinline__ double fem(const T* __restrict__ x, int c, const CamRowsParams& params) {
+__device__ __forceinline__ double fem(const T* RESTRICT_ACTIVATION x, int c, const CamRowsParams& params) {
     double sum = 0., squares = 0.;
     #pragma unroll 8
     for (int i = 0; i < params.cells; ++i) sum += to_f32(x[(size_t)i * params.c + c]);
@@ -230,8 +230,8 @@ __device__ __forceinline__ double plus_plus(double r, double mean, const CamRows
 }
 
 template <typename T>
-__device__ __forceinline__ void cam_rows(const T* __restrict__ x, const T* __restrict__ w, const float* __restrict__ bias,
-                                         const float* __restrict__ means, const float* __restrict__ logits,
+__device__ __forceinline__ void cam_rows(const T* RESTRICT_ACTIVATION x, const T* __restrict__ w, const float* __restrict__ bias,
+                                         const float* RESTRICT_ACTIVATION means, const float* RESTRICT_ACTIVATION logits,
                                          const Term* __restrict__ terms, const Target* __restrict__ targets,
                                          const Method* __restrict__ methods, int* __restrict__ index, float* __restrict__ rows,
                                          const CamRowsParams& params) {
@@ -315,13 +315,14 @@ __device__ __forceinline__ void cam_rows(const T* __restrict__ x, const T* __res
     }
 }
 
-#define CAM_ROWS(NAME, T)                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(THREADS, 1)                                                              \
-        NAME(const T* __restrict__ x, const T* __restrict__ w, const float* __restrict__ bias,                            \
-             const float* __restrict__ means, const float* __restrict__ logits, const Term* __restrict__ terms,           \
-             const Target* __restrict__ targets, const Method* __restrict__ methods, int* __restrict__ index,             \
-             float* __restrict__ rows, const CamRowsParams params) {                                                      \
-        cam_rows<T>(x, w, bias, means, logits, terms, targets, methods, index, rows, params);                             \
+#define CAM_ROWS(NAME, T)                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(THREADS, 1)                                                               \
+        NAME(const T* RESTRICT_ACTIVATION x, const T* __restrict__ w, const float* __restrict__ bias,                      \
+             const float* RESTRICT_ACTIVATION means, const float* RESTRICT_ACTIVATION logits, const Term* __restrict__ terms, \
+             const Target* __restrict__ targets, const Method* __restrict__ methods, int* __restrict__ index,              \
+             float* __restrict__ rows, const CamRowsParams params, const Step step) {                                      \
+        begin_step(step);                                                                                                  \
+        cam_rows<T>(x, w, bias, means, logits, terms, targets, methods, index, rows, params);                              \
     }
 
 // ELEMENT comes from the table of variants: one unit per type of x.

@@ -75,17 +75,17 @@ __device__ __forceinline__ void hold(const T* __restrict__ w, int chunks, const 
 
 // The weights `row` into smem.weights. A warp reads whole sectors, and eight neighbouring lanes write to one plane.
 template <int VEC>
-__device__ __forceinline__ void hold_row(const float* __restrict__ row, int chunks, const Smem& smem) {
+__device__ __forceinline__ void hold_row(const float* RESTRICT_ACTIVATION row, int chunks, const Smem& smem) {
     constexpr int LANES = 32 / (VEC / 4); // of a plane
     for (int i = threadIdx.x; i < ceil_div(chunks, LANES) * 32; i += THREADS) {
         const int part = i % 32 / LANES, chunk = i / 32 * LANES + i % LANES;
-        if (chunk < chunks) smem.weights[part * chunks + chunk] = __ldg(reinterpret_cast<const float4*>(row) + chunk * (VEC / 4) + part);
+        if (chunk < chunks) smem.weights[part * chunks + chunk] = load_activation(reinterpret_cast<const float4*>(row) + chunk * (VEC / 4) + part);
     }
 }
 
 // The weighted sum of every cell into smem.cells, by the weights `row` if it is not null, else `w`.
 template <typename T, int VEC>
-__device__ __forceinline__ void weighted_sum(const T* __restrict__ x, const T* __restrict__ w, const float* __restrict__ row, int cells,
+__device__ __forceinline__ void weighted_sum(const T* RESTRICT_ACTIVATION x, const T* __restrict__ w, const float* RESTRICT_ACTIVATION row, int cells,
                                              int c, const Smem& smem) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, chunks = c / VEC;
     const float offset = row ? row[c] : 0.f;
@@ -281,7 +281,7 @@ struct U8Out {
 
 struct OverlayOut {
     unsigned char* out;
-    const unsigned char* crop;
+    const unsigned char* crop; // read-only: it is there before the graph begins
     const unsigned char* table;
     float alpha;
     static constexpr int WORDS = QUAD * 3 / 4; // of a quad: odd, so that the lanes' quads are free of bank conflicts
@@ -366,10 +366,11 @@ struct OverlayOut {
 };
 
 template <typename T, int VEC, typename Out>
-__device__ __forceinline__ void cam_upsample(const T* __restrict__ x, const T* __restrict__ w, const float* __restrict__ rows,
-                                             const int* __restrict__ classes, const float* __restrict__ logits, int* __restrict__ index,
+__device__ __forceinline__ void cam_upsample(const T* RESTRICT_ACTIVATION x, const T* __restrict__ w, const float* RESTRICT_ACTIVATION rows,
+                                             const int* RESTRICT_ACTIVATION classes, const float* RESTRICT_ACTIVATION logits, int* __restrict__ index,
                                              float* __restrict__ raw, float2* __restrict__ range, Out out,
-                                             const CamUpsampleParams& params) {
+                                             const CamUpsampleParams& params, const Step& step) {
+    begin_step(step);
     const int cells = params.h * params.w;
     const Smem smem(cells);
     const size_t n = blockIdx.z, map = n * gridDim.y + blockIdx.y;
@@ -414,23 +415,24 @@ __device__ __forceinline__ void cam_upsample(const T* __restrict__ x, const T* _
 }
 
 #define CAM_UPSAMPLE(NAME, T, VEC, OUT, OUT_T)                                                                          \
-    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                      \
-        NAME(const T* __restrict__ x, const T* __restrict__ w, const float* __restrict__ rows,                          \
-             const int* __restrict__ classes,                                                                           \
-             const float* __restrict__ logits, int* __restrict__ index, float* __restrict__ raw,                        \
-             float2* __restrict__ range, OUT_T* __restrict__ shown, const CamUpsampleParams params) {                   \
-        cam_upsample<T, VEC>(x, w, rows, classes, logits, index, raw, range, OUT{shown}, params);                             \
+    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                       \
+        NAME(const T* RESTRICT_ACTIVATION x, const T* __restrict__ w, const float* RESTRICT_ACTIVATION rows,            \
+             const int* RESTRICT_ACTIVATION classes,                                                                    \
+             const float* RESTRICT_ACTIVATION logits, int* __restrict__ index, float* __restrict__ raw,                 \
+             float2* __restrict__ range, OUT_T* __restrict__ shown, const CamUpsampleParams params,                     \
+             const Step step) {                                                                                         \
+        cam_upsample<T, VEC>(x, w, rows, classes, logits, index, raw, range, OUT{shown}, params, step);                 \
     }
 
 #define CAM_OVERLAY(NAME, T, VEC)                                                                                       \
-    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                      \
-        NAME(const T* __restrict__ x, const T* __restrict__ w, const float* __restrict__ rows,                          \
-             const int* __restrict__ classes,                                                                           \
-             const float* __restrict__ logits, int* __restrict__ index, float* __restrict__ raw,                        \
+    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                       \
+        NAME(const T* RESTRICT_ACTIVATION x, const T* __restrict__ w, const float* RESTRICT_ACTIVATION rows,            \
+             const int* RESTRICT_ACTIVATION classes,                                                                    \
+             const float* RESTRICT_ACTIVATION logits, int* __restrict__ index, float* __restrict__ raw,                 \
              float2* __restrict__ range, const unsigned char* __restrict__ crop, const unsigned char* __restrict__ table, \
-             unsigned char* __restrict__ overlay, const CamUpsampleParams params) {                                     \
+             unsigned char* __restrict__ overlay, const CamUpsampleParams params, const Step step) {                    \
         const OverlayOut out{overlay, crop, table, 0.f, nullptr, nullptr};                                              \
-        cam_upsample<T, VEC>(x, w, rows, classes, logits, index, raw, range, out, params);                                    \
+        cam_upsample<T, VEC>(x, w, rows, classes, logits, index, raw, range, out, params, step);                        \
     }
 
 // ELEMENT comes from the table of variants: one unit per type of x.

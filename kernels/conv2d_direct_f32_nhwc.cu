@@ -82,14 +82,23 @@ __device__ inline void multiply(const float (&a)[BK][BM], const float (&b)[BK][B
     }
 }
 
+// The filters of this block's columns on their way to L2; blocks that share them leave it to the first, which begins first.
+__device__ inline void prefetch_filters(const float* w, const Conv2dParams& p) {
+    const int first = blockIdx.y * BN, count = min(BN, p.k - first);
+    if (VECTOR == 4 && blockIdx.x == 0 && threadIdx.x == 0) // their bytes are a multiple of 16
+        ptx::prefetch_l2(w + (size_t)first * p.gemm_k, (unsigned)count * p.gemm_k * sizeof(float));
+}
+
 template <typename Epilogue>
-__device__ void conv2d(const float* x, const float* w, float* y, const Epilogue& epilogue, const Conv2dParams& p) {
+__device__ void conv2d(const float* x, const float* w, float* y, const Epilogue& epilogue, const Conv2dParams& p, const Step& step) {
     extern __shared__ __align__(16) unsigned char memory[];
     Smem& smem = *(Smem*)memory;
     const int lane = threadIdx.x % 32;
     const int m = threadIdx.x / 32 * WM + lane / 8 * 4, n = lane % 8 * 4;
     float acc[8][8] = {}, a[BK], b[BK];
     Gather gather(x, w, p);
+    prefetch_filters(w, p);
+    begin_step(step);
     const int tiles = ceil_div(p.gemm_k, BK);
     // Step t loads tile t and multiplies tile t - 1 while the loads are in flight.
     for (int t = 0; t <= tiles; ++t) {
@@ -126,12 +135,14 @@ __device__ void conv2d(const float* x, const float* w, float* y, const Epilogue&
 #define NAMED_VECTOR(epilogue, v) NAMED_VECTOR_(epilogue, v)
 #define ENTRY(epilogue) extern "C" __global__ void __launch_bounds__(THREADS) NAMED_VECTOR(epilogue, VECTOR)
 
-ENTRY(none)(const float* x, const float* w, float* y, Conv2dParams p) { conv2d(x, w, y, None{}, p); }
-ENTRY(bias)(const float* x, const float* w, const float* bias, float* y, Conv2dParams p) { conv2d(x, w, y, Bias{bias}, p); }
-ENTRY(bias_relu)(const float* x, const float* w, const float* bias, float* y, Conv2dParams p) {
-    conv2d(x, w, y, BiasRelu{{bias}}, p);
+ENTRY(none)(const float* x, const float* w, float* y, Conv2dParams p, const Step step) { conv2d(x, w, y, None{}, p, step); }
+ENTRY(bias)(const float* x, const float* w, const float* bias, float* y, Conv2dParams p, const Step step) {
+    conv2d(x, w, y, Bias{bias}, p, step);
+}
+ENTRY(bias_relu)(const float* x, const float* w, const float* bias, float* y, Conv2dParams p, const Step step) {
+    conv2d(x, w, y, BiasRelu{{bias}}, p, step);
 }
 ENTRY(bias_residual_relu)
-(const float* x, const float* w, const float* bias, const float* residual, float* y, Conv2dParams p) {
-    conv2d(x, w, y, BiasResidualRelu<float>{{bias}, residual}, p);
+(const float* x, const float* w, const float* bias, const float* residual, float* y, Conv2dParams p, const Step step) {
+    conv2d(x, w, y, BiasResidualRelu<float>{{bias}, residual}, p, step);
 }

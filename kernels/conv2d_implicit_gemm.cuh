@@ -194,12 +194,24 @@ __device__ void main_loop(unsigned char* memory, Gather& gather, int tiles, Sums
     __syncthreads(); // the epilogue reuses the stages
 }
 
+// The filters on their way to L2: a part of them for each of the blocks with the first rows, by one thread. Where there are few
+// rows, and filters are most of what is read, these begin at once; elsewhere some begin later, and ask for what has been read.
+__device__ inline void prefetch_filters(const Element* w, const Conv2dParams& p) {
+    if (blockIdx.x == 0 && threadIdx.x == 0) {
+        const unsigned chunks = (unsigned)p.k * p.gemm_k / CHUNK, part = ceil_div(chunks, gridDim.y * gridDim.z);
+        const unsigned begin = (blockIdx.z * gridDim.y + blockIdx.y) * part;
+        if (begin < chunks) ptx::prefetch_l2(w + (size_t)begin * CHUNK, min(part, chunks - begin) * 16);
+    }
+}
+
 // `operands`: the projection, in the forms that have one.
 template <typename Copies, typename... Operands>
 __device__ void conv2d(const Element* x, const Element* w, Element* y, const Epilogue& epilogue, const Workspace& workspace,
-                       const Conv2dParams& p, int depth, const Operands&... operands) {
+                       const Conv2dParams& p, int depth, const Step& step, const Operands&... operands) {
     extern __shared__ __align__(128) unsigned char memory[];
     Sums sums;
+    prefetch_filters(w, p);
+    begin_step(step);
     // This block's part of gemm_k; parts differ by one tile at most.
     const unsigned tiles = ceil_div(depth, BK), splits = gridDim.z;
     const int begin = tiles * blockIdx.z / splits, end = tiles * (blockIdx.z + 1) / splits;
@@ -218,15 +230,15 @@ __device__ void conv2d(const Element* x, const Element* w, Element* y, const Epi
     extern "C" __global__ void __launch_bounds__(THREADS)                                                                    \
         TILED(FORM, BM, BN, BK)(const Element* x, const Element* w, const float* bias, const Element* x0, const Element* w0, \
                                 Element* y, Conv2dParams p, ProjectionParams projection, float4* partials,                   \
-                                unsigned* counters) {                                                                        \
+                                unsigned* counters, const Step step) {                                                       \
         conv2d<Copies>(x, w, y, Epilogue{{bias}, nullptr, true}, Workspace{partials, counters}, p, p.gemm_k + projection.c,  \
-                       Projection{x0, w0, projection});                                                                      \
+                       step, Projection{x0, w0, projection});                                                                \
     }
 #else
 #define ENTRY                                                                                                                \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                                    \
         TILED(FORM, BM, BN, BK)(const Element* x, const Element* w, const float* bias, const Element* residual, Element* y,  \
-                                Conv2dParams p, int relu, float4* partials, unsigned* counters) {                            \
-        conv2d<Copies>(x, w, y, Epilogue{{bias}, residual, relu != 0}, Workspace{partials, counters}, p, p.gemm_k);          \
+                                Conv2dParams p, int relu, float4* partials, unsigned* counters, const Step step) {           \
+        conv2d<Copies>(x, w, y, Epilogue{{bias}, residual, relu != 0}, Workspace{partials, counters}, p, p.gemm_k, step);    \
     }
 #endif

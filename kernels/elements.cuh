@@ -31,7 +31,7 @@ template <typename T, int VEC> struct Pack;
 // One access of 16 bytes; the address is 16-byte aligned.
 template <> struct Pack<float, 4> {
     float4 v;
-    static __device__ __forceinline__ Pack load(const float* at) { return {__ldg(reinterpret_cast<const float4*>(at))}; }
+    static __device__ __forceinline__ Pack load(const float* at) { return {load_activation(reinterpret_cast<const float4*>(at))}; }
     static __device__ __forceinline__ Pack lowest() { return {{-infinity(), -infinity(), -infinity(), -infinity()}}; }
     __device__ __forceinline__ void store(float* at) const { *reinterpret_cast<float4*>(at) = v; }
     __device__ __forceinline__ float get(int i) const { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
@@ -42,7 +42,7 @@ template <> struct Pack<float, 4> {
 
 template <> struct Pack<float, 1> {
     float v;
-    static __device__ __forceinline__ Pack load(const float* at) { return {__ldg(at)}; }
+    static __device__ __forceinline__ Pack load(const float* at) { return {load_activation(at)}; }
     static __device__ __forceinline__ Pack lowest() { return {-infinity()}; }
     __device__ __forceinline__ void store(float* at) const { *at = v; }
     __device__ __forceinline__ float get(int) const { return v; }
@@ -71,7 +71,7 @@ constexpr unsigned BF16_LOWEST_PAIR = 0xff80ff80u;
 // One access of 16 bytes; the address is 16-byte aligned.
 template <> struct Pack<f16, 8> {
     uint4 v;
-    static __device__ __forceinline__ Pack load(const f16* at) { return {__ldg(reinterpret_cast<const uint4*>(at))}; }
+    static __device__ __forceinline__ Pack load(const f16* at) { return {load_activation(reinterpret_cast<const uint4*>(at))}; }
     static __device__ __forceinline__ Pack lowest() {
         return {{F16_LOWEST_PAIR, F16_LOWEST_PAIR, F16_LOWEST_PAIR, F16_LOWEST_PAIR}};
     }
@@ -87,7 +87,7 @@ template <> struct Pack<f16, 8> {
 
 template <> struct Pack<f16, 1> {
     unsigned short v;
-    static __device__ __forceinline__ Pack load(const f16* at) { return {__ldg(reinterpret_cast<const unsigned short*>(at))}; }
+    static __device__ __forceinline__ Pack load(const f16* at) { return {load_activation(reinterpret_cast<const unsigned short*>(at))}; }
     static __device__ __forceinline__ Pack lowest() { return {(unsigned short)F16_LOWEST_PAIR}; }
     __device__ __forceinline__ void store(f16* at) const { at->bits = v; }
     __device__ __forceinline__ float get(int) const { return ptx::f32_from_f16(v); }
@@ -101,7 +101,7 @@ template <> struct Pack<f16, 1> {
 // One access of 16 bytes; the address is 16-byte aligned.
 template <> struct Pack<bf16, 8> {
     uint4 v;
-    static __device__ __forceinline__ Pack load(const bf16* at) { return {__ldg(reinterpret_cast<const uint4*>(at))}; }
+    static __device__ __forceinline__ Pack load(const bf16* at) { return {load_activation(reinterpret_cast<const uint4*>(at))}; }
     static __device__ __forceinline__ Pack lowest() {
         return {{BF16_LOWEST_PAIR, BF16_LOWEST_PAIR, BF16_LOWEST_PAIR, BF16_LOWEST_PAIR}};
     }
@@ -118,7 +118,7 @@ template <> struct Pack<bf16, 8> {
 
 template <> struct Pack<bf16, 1> {
     unsigned short v;
-    static __device__ __forceinline__ Pack load(const bf16* at) { return {__ldg(reinterpret_cast<const unsigned short*>(at))}; }
+    static __device__ __forceinline__ Pack load(const bf16* at) { return {load_activation(reinterpret_cast<const unsigned short*>(at))}; }
     static __device__ __forceinline__ Pack lowest() { return {(unsigned short)BF16_LOWEST_PAIR}; }
     __device__ __forceinline__ void store(bf16* at) const { at->bits = v; }
     __device__ __forceinline__ float get(int) const { return ptx::f32_from_bf16(v); }

@@ -16,7 +16,7 @@ constexpr int THREADS = CHUNKS * ROWS;
 static_assert(CHUNKS * 16 == 128, "the threads of one row read a whole line");
 
 template <typename T, int VEC>
-__device__ __forceinline__ void global_avg_pool(const T* __restrict__ x, float* __restrict__ y,
+__device__ __forceinline__ void global_avg_pool(const T* RESTRICT_ACTIVATION x, float* __restrict__ y,
                                                 const GlobalAvgPoolParams& params) {
     // Of a row of threads: the first channels of all, the second ones, and so on. With these distances the four rows of a warp
     // write to different banks, and so do the lanes that read 32 neighbouring channels.
@@ -56,7 +56,9 @@ __device__ __forceinline__ void global_avg_pool(const T* __restrict__ x, float* 
 
 #define GLOBAL_AVG_POOL(NAME, T, VEC)                                                                        \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                    \
-        NAME(const T* __restrict__ x, float* __restrict__ y, const GlobalAvgPoolParams params) {             \
+        NAME(const T* RESTRICT_ACTIVATION x, float* __restrict__ y, const GlobalAvgPoolParams params,        \
+             const Step step) {                                                                              \
+        begin_step(step);                                                                                    \
         global_avg_pool<T, VEC>(x, y, params);                                                               \
     }
 

@@ -51,7 +51,7 @@ struct Layout {
 
 // The means of images n0 to n0 + IMAGES - 1; those past the last are 0.
 template <typename X, int VEC>
-__device__ __forceinline__ void means(const X* __restrict__ x, float* __restrict__ mean, int n0, const Layout& at,
+__device__ __forceinline__ void means(const X* RESTRICT_ACTIVATION x, float* __restrict__ mean, int n0, const Layout& at,
                                       const LinearParams& params) {
     for (int slot = threadIdx.x; slot < at.plane; slot += THREADS) {
         const int chunk = slot % at.chunks, item = slot / at.chunks;
@@ -100,13 +100,17 @@ __device__ __forceinline__ void means(const X* __restrict__ x, float* __restrict
 }
 
 template <typename X, typename W, int VEC>
-__device__ __forceinline__ void linear(const X* __restrict__ x, const W* __restrict__ w, const float* __restrict__ bias,
-                                       float* __restrict__ mean, float* __restrict__ y, const LinearParams& params) {
+__device__ __forceinline__ void linear(const X* RESTRICT_ACTIVATION x, const W* __restrict__ w,
+                                       const float* __restrict__ bias, float* __restrict__ mean, float* __restrict__ y,
+                                       const LinearParams& params, const Step& step) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int n0 = blockIdx.y * IMAGES;
     const int begin = blockIdx.x * params.per_block, end = min(begin + params.per_block, params.k);
     const Layout at(params.c, VEC);
     float* const scores = reinterpret_cast<float*>(dynamic_smem + VEC / 4 * at.plane); // [IMAGES][per_block]
+    if (blockIdx.y == 0 && threadIdx.x == 0 && begin < end) // whole packs: their bytes are a multiple of 16
+        ptx::prefetch_l2(w + (size_t)begin * params.c, (unsigned)(end - begin) * params.c * sizeof(W));
+    begin_step(step);
     means<X, VEC>(x, mean, n0, at, params);
 
     for (int first = begin + warp; first < end; first += WARPS * OUTPUTS) {
@@ -149,9 +153,9 @@ __device__ __forceinline__ void linear(const X* __restrict__ x, const W* __restr
 
 #define LINEAR(NAME, X, W, VEC)                                                                              \
     extern "C" __global__ void __launch_bounds__(THREADS, 1)                                                 \
-        NAME(const X* __restrict__ x, const W* __restrict__ w, const float* __restrict__ bias,               \
-             float* __restrict__ mean, float* __restrict__ y, const LinearParams params) {                   \
-        linear<X, W, VEC>(x, w, bias, mean, y, params);                                                      \
+        NAME(const X* RESTRICT_ACTIVATION x, const W* __restrict__ w, const float* __restrict__ bias,        \
+             float* __restrict__ mean, float* __restrict__ y, const LinearParams params, const Step step) {  \
+        linear<X, W, VEC>(x, w, bias, mean, y, params, step);                                                \
     }
 
 LINEAR(linear_f32, float, float, 4)

@@ -151,7 +151,8 @@ __device__ __forceinline__ void mask_image(const float* __restrict__ image, cons
     extern "C" __global__ void __launch_bounds__(THREADS)                                                               \
         NAME(const float* __restrict__ image, const T* __restrict__ features, const Tap* __restrict__ rows,             \
              const Tap* __restrict__ columns, const Mask* __restrict__ masks, const float* __restrict__ quantiles,      \
-             T* __restrict__ y, const MaskImageParams params) {                                                         \
+             T* __restrict__ y, const MaskImageParams params, const Step step) {                                        \
+        begin_step(step);                                                                                               \
         mask_image<T, CHANNELS>(image, features, rows, columns, masks, quantiles, y, params);                           \
     }
 

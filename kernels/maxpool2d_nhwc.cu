@@ -16,7 +16,7 @@ struct MaxPool2dParams {
 static_assert(sizeof(MaxPool2dParams) == 36, "the host's twin has 36 bytes");
 
 template <typename T, int VEC>
-__device__ __forceinline__ void maxpool2d(const T* __restrict__ x, T* __restrict__ y, const MaxPool2dParams& params) {
+__device__ __forceinline__ void maxpool2d(const T* RESTRICT_ACTIVATION x, T* __restrict__ y, const MaxPool2dParams& params) {
     const int chunks = params.c / VEC;
     const unsigned at = blockIdx.x * THREADS + threadIdx.x; // in a row of the output, which has less than 2^31 elements
     if (at >= (unsigned)params.q * chunks) return;
@@ -38,7 +38,8 @@ __device__ __forceinline__ void maxpool2d(const T* __restrict__ x, T* __restrict
 
 #define MAXPOOL2D(NAME, T, VEC)                                                                              \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                    \
-        NAME(const T* __restrict__ x, T* __restrict__ y, const MaxPool2dParams params) {                     \
+        NAME(const T* RESTRICT_ACTIVATION x, T* __restrict__ y, const MaxPool2dParams params, const Step step) { \
+        begin_step(step);                                                                                    \
         maxpool2d<T, VEC>(x, y, params);                                                                     \
     }
 

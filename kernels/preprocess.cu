@@ -98,12 +98,15 @@ __device__ __forceinline__ void resize_normalise(const unsigned char* __restrict
 #define RESIZE(NAME, AXIS)                                                                                              \
     extern "C" __global__ void __launch_bounds__(THREADS, blocks(AXIS))                                                 \
         NAME##_u8(const unsigned char* __restrict__ in, const int* __restrict__ first, const int* __restrict__ weight,  \
-                  unsigned char* __restrict__ out, const ResizeParams params) {                                         \
+                  unsigned char* __restrict__ out, const ResizeParams params, const Step step) {                        \
+        begin_step(step);                                                                                               \
         resize<AXIS>(in, first, weight, out, params, params.seen_h);                                                    \
     }                                                                                                                   \
     extern "C" __global__ void __launch_bounds__(THREADS, blocks(AXIS))                                                 \
         NAME##_crop_u8(const unsigned char* __restrict__ in, const int* __restrict__ first,                             \
-                       const int* __restrict__ weight, unsigned char* __restrict__ crop, const ResizeParams params) {   \
+                       const int* __restrict__ weight, unsigned char* __restrict__ crop, const ResizeParams params,     \
+                       const Step step) {                                                                               \
+        begin_step(step);                                                                                               \
         resize<AXIS>(in, first, weight, crop, params, params.out_h);                                                    \
     }                                                                                                                   \
     RESIZE_NORMALISE(NAME##_normalise_f32_c3, AXIS, float, 3)                                                           \
@@ -115,9 +118,10 @@ __device__ __forceinline__ void resize_normalise(const unsigned char* __restrict
 #define RESIZE_NORMALISE(NAME, AXIS, T, CHANNELS)                                                                       \
     extern "C" __global__ void __launch_bounds__(THREADS, blocks(AXIS))                                                 \
         NAME(const unsigned char* __restrict__ in, const int* __restrict__ first, const int* __restrict__ weight,       \
-             const float* __restrict__ normalisation, unsigned char* __restrict__ crop, T* __restrict__ y,                      \
-             const ResizeParams params) {                                                                               \
-        resize_normalise<AXIS, T, CHANNELS>(in, first, weight, normalisation, crop, y, params);                                 \
+             const float* __restrict__ normalisation, unsigned char* __restrict__ crop, T* __restrict__ y,              \
+             const ResizeParams params, const Step step) {                                                              \
+        begin_step(step);                                                                                               \
+        resize_normalise<AXIS, T, CHANNELS>(in, first, weight, normalisation, crop, y, params);                         \
     }
 
 RESIZE(resize_horizontal, Axis::Horizontal)

@@ -110,6 +110,35 @@ __device__ inline void cp_async_wait() {
 }
 #endif
 
+// ---- between kernels ---------------------------------------------------------------------------------------------------
+
+// Returns when the kernels that the launch depends on have ended and their writes are seen. At once where the launch was an
+// ordinary one, which begins after that anyway, as all do before capability 9.0.
+__device__ inline void grid_wait() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// The next kernel may begin as soon as every block of this one has said so or ended.
+__device__ inline void grid_launch_dependents() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// Asks for `bytes` bytes to be brought to L2; `from` is 16-byte aligned, `bytes` a multiple of 16. Nothing before capability 9.0.
+__device__ inline void prefetch_l2(const void* from, unsigned bytes) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(from)), "r"(bytes) : "memory");
+#endif
+}
+
+// A store that the host sees, too.
+__device__ inline void store_system(unsigned* at, unsigned value) {
+    asm volatile("st.relaxed.sys.global.u32 [%0], %1;" ::"l"(__cvta_generic_to_global(at)), "r"(value) : "memory");
+}
+
 // ---- tensor cores ------------------------------------------------------------------------------------------------------
 
 // d[16x8] += a[16xK] * b[Kx8], f16 inputs, f32 sums. Accumulator: d0 d1 = row g, columns 2t 2t+1; d2 d3 = row g + 8.

@@ -19,7 +19,7 @@ __device__ __forceinline__ unsigned long long place_of(unsigned key, int c) {
 // which nobody needs after it. Bit by bit, the greatest bound that more than `rank` classes
 // reach; usually a dozen bits tell them from the rest, and then the last that reaches it is the one.
 template <int BLOCK_WARPS>
-__device__ __forceinline__ int class_of_rank(const float* __restrict__ logits, int classes, int rank, unsigned* keys) {
+__device__ __forceinline__ int class_of_rank(const float* RESTRICT_ACTIVATION logits, int classes, int rank, unsigned* keys) {
     constexpr int BLOCK_THREADS = BLOCK_WARPS * 32;
     struct Parts {
         int counts[2][BLOCK_WARPS]; // by turns: one barrier a bit

@@ -26,7 +26,7 @@ struct Smem {
 };
 
 // Largest logit and sum of exponentials, the same in every thread.
-__device__ __forceinline__ float2 softmax_terms(const float* __restrict__ x, int classes, Smem& smem) {
+__device__ __forceinline__ float2 softmax_terms(const float* RESTRICT_ACTIVATION x, int classes, Smem& smem) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float largest = -infinity();
     for (int i = threadIdx.x; i < classes; i += THREADS) largest = max_nan(largest, x[i]);
@@ -49,9 +49,10 @@ __device__ __forceinline__ float2 softmax_terms(const float* __restrict__ x, int
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    softmax_topk_f32(const float* __restrict__ x, int* __restrict__ index, float* __restrict__ probability,
-                     const SoftmaxTopkParams params) {
+    softmax_topk_f32(const float* RESTRICT_ACTIVATION x, int* __restrict__ index, float* __restrict__ probability,
+                     const SoftmaxTopkParams params, const Step step) {
     __shared__ Smem smem;
+    begin_step(step);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const size_t n = blockIdx.y;
     x += n * params.classes;

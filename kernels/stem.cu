@@ -240,7 +240,8 @@ __device__ void stem(const T* x, const uint4* w, const float* bias, T* y, const 
 
 #define STEM(NAME, T)                                                                                                        \
     extern "C" __global__ void __launch_bounds__(WARP* STRIPS* GROUPS, 2)                                                    \
-        NAME(const T* x, const uint4* w, const float* bias, T* y, const StemParams p) {                                      \
+        NAME(const T* x, const uint4* w, const float* bias, T* y, const StemParams p, const Step step) {                     \
+        begin_step(step);                                                                                                    \
         stem(x, w, bias, y, p);                                                                                              \
     }
 

@@ -42,6 +42,12 @@ impl Region {
         Self { offset: self.offset + first * bytes, bytes: count * bytes }
     }
 
+    /// The same length where no memory is.
+    #[cfg(test)]
+    pub(super) fn astray(self) -> Self {
+        Self { offset: 1 << 40, ..self }
+    }
+
     /// Where `self` lies in `outer`, in bytes.
     pub(super) fn within(self, outer: Self) -> std::ops::Range<usize> {
         let start = self.offset - outer.offset;

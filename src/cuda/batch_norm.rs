@@ -2,11 +2,11 @@
 
 use std::marker::PhantomData;
 
-use cudarc::driver::{CudaFunction, CudaStream, LaunchConfig, PushKernelArg};
+use cudarc::driver::{CudaFunction, LaunchConfig};
 
 use super::span::{Element, Span, SpanMut};
 use super::variants::VECTORS;
-use super::{CudaError, Modules, Unsupported};
+use super::{CudaError, Modules, Queue, Unsupported};
 
 const NAME: &str = "batch_norm_nhwc";
 const THREADS: u32 = 256;
@@ -81,7 +81,7 @@ impl<T: Element> BatchNorm<T> {
     ///
     /// # Errors
     /// [`CudaError`] if a length or an address does not fit, a residual comes without ReLU, or the driver refuses the launch.
-    pub fn launch(&self, stream: &CudaStream, args: BatchNormArgs<'_, T>) -> Result<(), CudaError> {
+    pub fn launch<'q>(&self, queue: impl Into<Queue<'q>>, args: BatchNormArgs<'_, T>) -> Result<(), CudaError> {
         let BatchNormArgs { channels, x, scale, shift, residual, relu, y } = args;
         self.can_run(y.len(), channels)?;
         let entry = match (&residual, relu) {
@@ -107,7 +107,7 @@ impl<T: Element> BatchNorm<T> {
             residual.check(NAME, "residual", y.len(), wide * bytes)?;
         }
         let (count, c) = (y.len() as u32, channels as u32); // at most 2^31, by `can_run`
-        let mut call = stream.launch_builder(&entries[entry]);
+        let mut call = queue.into().call(&entries[entry]);
         call.arg(&x.address).arg(&scale.address).arg(&shift.address);
         if let Some(residual) = &residual {
             call.arg(&residual.address);

@@ -1,11 +1,11 @@
 //! Launches `kernels/cam_eigen.cu`.
 
 use cudarc::driver::sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
-use cudarc::driver::{CudaFunction, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
+use cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig};
 
 use super::asked::ROW_END;
 use super::variants::CAM_WARPS;
-use super::{CudaError, Element, Modules, RowsShape, Span, SpanMut, Unsupported, limits};
+use super::{CudaError, Element, Modules, Queue, RowsShape, Span, SpanMut, Unsupported, limits};
 
 const KERNEL: &str = "cam_eigen";
 
@@ -94,7 +94,7 @@ impl<T: Element> CamEigen<T> {
     ///
     /// # Errors
     /// [`CudaError::Unsupported`], [`CudaError::Length`], [`CudaError::Alignment`] or [`CudaError::Launch`].
-    pub fn launch(&self, stream: &CudaStream, args: CamEigenArgs<'_, T>) -> Result<(), CudaError> {
+    pub fn launch<'q>(&self, queue: impl Into<Queue<'q>>, args: CamEigenArgs<'_, T>) -> Result<(), CudaError> {
         let shape = &args.shape;
         self.can_run(shape)?;
         let RowsShape { n, cells, c, asked, .. } = *shape;
@@ -107,7 +107,7 @@ impl<T: Element> CamEigen<T> {
         let [cells, c, targets, methods, eigens] = [cells, c, asked.targets, asked.methods, asked.eigens].map(|v| v as i32);
         let params = Params { cells, c, targets, methods, eigens };
         let of_methods = args.asked.address + asked.methods_at().start as u64;
-        let mut call = stream.launch_builder(&self.function);
+        let mut call = queue.into().call(&self.function);
         call.arg(&args.features.address).arg(&of_methods).arg(&args.rows.address).arg(&params);
         // SAFETY: order and types match the entries in kernels/cam_eigen.cu, lengths and alignment were checked above, and the
         // kernel writes only `rows`, borrowed mutably, each row by one block.

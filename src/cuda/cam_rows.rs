@@ -1,10 +1,10 @@
 //! Launches `kernels/cam_rows.cu`.
 
-use cudarc::driver::{CudaFunction, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
+use cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig};
 
 use super::asked::{ROW_END, library_number};
 use super::variants::CAM_WARPS;
-use super::{AskedShape, CudaError, Element, Modules, Span, SpanMut, Unsupported, limits};
+use super::{AskedShape, CudaError, Element, Modules, Queue, Span, SpanMut, Unsupported, limits};
 
 const KERNEL: &str = "cam_rows";
 
@@ -116,7 +116,7 @@ impl<T: Element> CamRows<T> {
     ///
     /// # Errors
     /// [`CudaError::Unsupported`], [`CudaError::Length`], [`CudaError::Alignment`] or [`CudaError::Launch`].
-    pub fn launch(&self, stream: &CudaStream, args: CamRowsArgs<'_, T>) -> Result<(), CudaError> {
+    pub fn launch<'q>(&self, queue: impl Into<Queue<'q>>, args: CamRowsArgs<'_, T>) -> Result<(), CudaError> {
         let shape = &args.shape;
         self.can_run(shape)?;
         let RowsShape { n, cells, c, classes, asked } = *shape;
@@ -146,7 +146,7 @@ impl<T: Element> CamRows<T> {
         let at = |offset: usize| args.asked.address + offset as u64;
         let terms = at(asked.terms_at().start);
         let (targets, methods) = (at(asked.targets_at().start), at(asked.methods_at().start));
-        let mut call = stream.launch_builder(&self.function);
+        let mut call = queue.into().call(&self.function);
         call.arg(&args.features.address).arg(&args.weights.address).arg(&args.bias.address);
         call.arg(&args.means.address).arg(&args.logits.address);
         call.arg(&terms).arg(&targets).arg(&methods).arg(&index).arg(&args.rows.address).arg(&params);

@@ -1,12 +1,12 @@
 //! Launches `kernels/cam_upsample.cu`.
 
 use cudarc::driver::sys::CUdevice_attribute_enum;
-use cudarc::driver::{CudaFunction, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
+use cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig};
 use half::f16;
 
 use super::asked::{ROW_END, normalisation_number};
 use super::variants::CAM_UPSAMPLE_WARPS;
-use super::{CudaError, Element, Modules, Span, SpanMut, Unsupported, limits};
+use super::{CudaError, Element, Modules, Queue, Span, SpanMut, Unsupported, limits};
 use crate::cam::Normalisation;
 
 const KERNEL: &str = "cam_upsample";
@@ -207,7 +207,7 @@ impl<T: Element> CamUpsample<T> {
     ///
     /// # Errors
     /// [`CudaError::Unsupported`], [`CudaError::Length`], [`CudaError::Alignment`] or [`CudaError::Launch`].
-    pub fn launch(&self, stream: &CudaStream, args: CamUpsampleArgs<'_, T>) -> Result<(), CudaError> {
+    pub fn launch<'q>(&self, queue: impl Into<Queue<'q>>, args: CamUpsampleArgs<'_, T>) -> Result<(), CudaError> {
         let shape = &args.shape;
         self.can_run(shape)?;
         let CamShape { n, h, w, c, classes, maps, out_h, out_w } = *shape;
@@ -270,7 +270,7 @@ impl<T: Element> CamUpsample<T> {
                 (&self.overlay, Some((crop.address, colormap.address)), picture.address)
             }
         };
-        let mut call = stream.launch_builder(function);
+        let mut call = queue.into().call(function);
         call.arg(&args.features.address).arg(&args.weights.address);
         call.arg(&rows).arg(&given).arg(&logits).arg(&index);
         call.arg(&args.raw.address).arg(&args.range.address);

@@ -1,9 +1,9 @@
 //! What the wrappers of the convolutions share.
 
-use cudarc::driver::{CudaFunction, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
+use cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig};
 
 use super::span::{Element, Span, SpanMut};
-use super::{Conv2dProblem, CudaError, Modules, Unsupported};
+use super::{Conv2dProblem, CudaError, Modules, Queue, Unsupported};
 use crate::network::Conv2dShape;
 
 /// Sizes by value; the twin of `Conv2dParams` in kernels/conv2d.cuh.
@@ -189,7 +189,7 @@ impl Entries {
     pub(super) fn launch<T: Element>(
         &self,
         kernel: &'static str,
-        stream: &CudaStream,
+        queue: Queue<'_>,
         args: Conv2dArgs<'_, T>,
         alignment: u64,
         config: LaunchConfig,
@@ -202,7 +202,7 @@ impl Entries {
             (_, None, true) => 2,
             (_, Some(_), _) => 3,
         };
-        let mut call = stream.launch_builder(&self.0[entry]);
+        let mut call = queue.call(&self.0[entry]);
         call.arg(&x).arg(&w);
         if let Some(bias) = &bias {
             call.arg(bias);

@@ -1,10 +1,10 @@
 //! Launches `conv2d_direct_f32_nhwc`.
 
-use cudarc::driver::{CudaStream, LaunchConfig};
+use cudarc::driver::LaunchConfig;
 
 use super::conv2d::{Conv2dParams, Entries, GRID_Y, grid};
 use super::variants::{DIRECT, VECTORS};
-use super::{Conv2dArgs, Conv2dProblem, CudaError, Modules, Unsupported};
+use super::{Conv2dArgs, Conv2dProblem, CudaError, Modules, Queue, Unsupported};
 use crate::network::Conv2dShape;
 
 const NAME: &str = "conv2d_direct_f32_nhwc";
@@ -54,13 +54,13 @@ impl Conv2dDirect {
     ///
     /// # Errors
     /// [`CudaError`] if the shape, a length or an address does not fit, or the driver refuses the launch.
-    pub fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, f32>) -> Result<(), CudaError> {
+    pub fn launch<'q>(&self, queue: impl Into<Queue<'q>>, args: Conv2dArgs<'_, f32>) -> Result<(), CudaError> {
         self.can_run(args.problem())?;
         let config = self.config(args.shape);
         let vector = vector(args.shape);
         let entries = self.vectors.iter().find(|(width, _)| *width == vector).map(|(_, entries)| entries);
         let entries = entries.ok_or_else(|| Unsupported { kernel: NAME, reason: format!("no variant of {vector} channels") })?;
-        entries.launch(NAME, stream, args, 4 * u64::from(vector), config)
+        entries.launch(NAME, queue.into(), args, 4 * u64::from(vector), config)
     }
 }
 

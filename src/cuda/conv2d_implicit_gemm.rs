@@ -1,12 +1,12 @@
 //! Launches `conv2d_implicit_gemm_f16_nhwc` and its forms: for any number of channels, with the projection of a residual block, and
 //! for capability 7.5.
 
-use cudarc::driver::{CudaFunction, CudaStream, LaunchConfig, PushKernelArg};
+use cudarc::driver::{CudaFunction, LaunchConfig};
 
 use super::conv2d::{Conv2dParams, GRID_Y, Operands, ProjectionParams, grid};
 use super::span;
 use super::variants::{Arithmetic, IMPLICIT_GEMM, ImplicitGemm};
-use super::{Conv2dArgs, Conv2dProblem, CudaError, Element, Modules, Unsupported, Workspace, WorkspaceSize};
+use super::{Conv2dArgs, Conv2dProblem, CudaError, Element, Modules, Queue, Unsupported, Workspace, WorkspaceSize};
 use crate::network::Conv2dShape;
 
 /// 2-D convolution in f16 or bf16 on tensor cores; `C` and `K` are multiples of 8 (images get zero channels up to 8).
@@ -64,8 +64,8 @@ impl Conv2dImplicitGemm {
     ///
     /// # Errors
     /// [`CudaError`] if the elements, the shape, a length or an address do not fit, or the driver refuses the launch.
-    pub fn launch<T: Element>(&self, stream: &CudaStream, args: Conv2dArgs<'_, T>) -> Result<(), CudaError> {
-        self.enqueue(stream, args, 1, None)
+    pub fn launch<'q, T: Element>(&self, queue: impl Into<Queue<'q>>, args: Conv2dArgs<'_, T>) -> Result<(), CudaError> {
+        self.enqueue(queue.into(), args, 1, None)
     }
 
     /// What [`launch_split`](Self::launch_split) needs for `splits` parts.
@@ -78,19 +78,19 @@ impl Conv2dImplicitGemm {
     ///
     /// # Errors
     /// As [`launch`](Self::launch); [`CudaError::Length`] if the workspace is too small.
-    pub fn launch_split<T: Element>(
+    pub fn launch_split<'q, T: Element>(
         &self,
-        stream: &CudaStream,
+        queue: impl Into<Queue<'q>>,
         args: Conv2dArgs<'_, T>,
         splits: u32,
         workspace: &mut Workspace<'_>,
     ) -> Result<(), CudaError> {
-        self.enqueue(stream, args, splits, Some(workspace))
+        self.enqueue(queue.into(), args, splits, Some(workspace))
     }
 
     fn enqueue<T: Element>(
         &self,
-        stream: &CudaStream,
+        queue: Queue<'_>,
         args: Conv2dArgs<'_, T>,
         splits: u32,
         workspace: Option<&mut Workspace<'_>>,
@@ -117,7 +117,7 @@ impl Conv2dImplicitGemm {
         }
         let Operands { x, w, bias, residual, projection, y, params, relu } = Operands::check(kernel, &args, 16)?;
         let (bias, residual, relu) = (bias.unwrap_or(0), residual.unwrap_or(0), i32::from(relu));
-        let mut call = stream.launch_builder(&self.entry);
+        let mut call = queue.call(&self.entry);
         call.arg(&x).arg(&w).arg(&bias);
         match &projection {
             Some((x, w, sizes)) => call.arg(x).arg(w).arg(&y).arg(&params).arg(sizes),

@@ -11,6 +11,13 @@ use super::{CudaError, compiler};
 /// intermediate code asks for one as new as the compiler.
 const OLDEST_DRIVER: i32 = 11_040;
 
+/// For the library's own tests that use the software device: one after the other, because they share its settings and its faults.
+#[cfg(test)]
+pub(super) fn for_one_test() -> std::sync::MutexGuard<'static, ()> {
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// Opens device `ordinal`, counted as the driver counts.
 ///
 /// # Errors

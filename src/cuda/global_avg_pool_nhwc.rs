@@ -1,9 +1,9 @@
 //! Launches `kernels/global_avg_pool_nhwc.cu`.
 
-use cudarc::driver::{CudaFunction, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
+use cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig};
 
 use super::variants::{GLOBAL_AVG_POOL_CHUNKS, GLOBAL_AVG_POOL_ROWS};
-use super::{CudaError, Element, Modules, Span, SpanMut, Unsupported, limits};
+use super::{CudaError, Element, Modules, Queue, Span, SpanMut, Unsupported, limits};
 
 const KERNEL: &str = "global_avg_pool_nhwc";
 
@@ -69,13 +69,13 @@ impl<T: Element> GlobalAvgPool<T> {
     ///
     /// # Errors
     /// [`CudaError::Unsupported`], [`CudaError::Length`], [`CudaError::Alignment`] or [`CudaError::Launch`].
-    pub fn launch(&self, stream: &CudaStream, args: GlobalAvgPoolArgs<'_, T>) -> Result<(), CudaError> {
+    pub fn launch<'q>(&self, queue: impl Into<Queue<'q>>, args: GlobalAvgPoolArgs<'_, T>) -> Result<(), CudaError> {
         self.can_run(args.shape)?;
         let [n, h, w, c] = args.shape;
         args.x.check(KERNEL, "x", n * h * w * c, 16)?;
         args.y.check(KERNEL, "y", n * c, 4)?;
         let params = Params { positions: (h * w) as i32, c: c as i32 };
-        let mut call = stream.launch_builder(&self.function);
+        let mut call = queue.into().call(&self.function);
         call.arg(&args.x.address).arg(&args.y.address).arg(&params);
         // SAFETY: order and types match the entries in kernels/global_avg_pool_nhwc.cu, lengths and alignment were checked
         // above, and the kernel writes only `y`, borrowed mutably.

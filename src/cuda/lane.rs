@@ -82,6 +82,12 @@ impl Lane {
         self.plans.push(plan);
     }
 
+    /// The plan that was used last.
+    #[cfg(test)]
+    pub(super) fn last(&mut self) -> Option<&mut Plan> {
+        self.plans.last_mut()
+    }
+
     /// Gives all memory back and says whether there was any.
     ///
     /// # Errors

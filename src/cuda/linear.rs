@@ -1,10 +1,10 @@
 //! Launches `kernels/linear.cu`.
 
 use cudarc::driver::sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
-use cudarc::driver::{CudaFunction, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
+use cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig};
 
 use super::variants::{LINEAR, LinearTile};
-use super::{CudaError, Element, Modules, Span, SpanMut, Unsupported, limits};
+use super::{CudaError, Element, Modules, Queue, Span, SpanMut, Unsupported, limits};
 
 const KERNEL: &str = "linear";
 
@@ -150,7 +150,7 @@ impl<T: Element> Linear<T> {
     ///
     /// # Errors
     /// [`CudaError::Unsupported`], [`CudaError::Length`], [`CudaError::Alignment`] or [`CudaError::Launch`].
-    pub fn launch(&self, stream: &CudaStream, args: LinearArgs<'_, T>) -> Result<(), CudaError> {
+    pub fn launch<'q>(&self, queue: impl Into<Queue<'q>>, args: LinearArgs<'_, T>) -> Result<(), CudaError> {
         self.can_run(&args.shape)?;
         let LinearShape { n, positions, c, k } = args.shape;
         let ([of_features, of_means], config, per_block) = self.config(&args.shape);
@@ -170,7 +170,7 @@ impl<T: Element> Linear<T> {
         args.y.check(KERNEL, "y", n * k, 4)?;
         let [n, positions, c, k, per_block] = [n, positions, c, k, per_block].map(|value| value as i32);
         let params = Params { n, positions, c, k, per_block };
-        let mut call = stream.launch_builder(function);
+        let mut call = queue.into().call(function);
         call.arg(&x).arg(&args.w.address).arg(&args.bias.address).arg(&mean).arg(&args.y.address).arg(&params);
         // SAFETY: order and types match the entries in kernels/linear.cu, lengths and alignment were checked above, and the
         // kernel writes only `mean`, where it is not null, and `y`, both borrowed mutably.

@@ -1,9 +1,9 @@
 //! Launches `kernels/mask_image.cu`.
 
-use cudarc::driver::{CudaFunction, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
+use cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig};
 
 use super::variants::MASK_IMAGE_THREADS;
-use super::{CudaError, Element, Modules, Span, SpanMut, Unsupported, limits};
+use super::{CudaError, Element, Modules, Queue, Span, SpanMut, Unsupported, limits};
 use crate::cam::noise::LEVELS;
 use crate::cam::upsample::Tap;
 use crate::cam::{Enlargement, Mask};
@@ -185,7 +185,7 @@ impl<T: Element> MaskImage<T> {
     ///
     /// # Errors
     /// [`CudaError::Unsupported`], [`CudaError::Length`], [`CudaError::Alignment`] or [`CudaError::Launch`].
-    pub fn launch(&self, stream: &CudaStream, args: MaskImageArgs<'_, T>) -> Result<(), CudaError> {
+    pub fn launch<'q>(&self, queue: impl Into<Queue<'q>>, args: MaskImageArgs<'_, T>) -> Result<(), CudaError> {
         let shape = &args.shape;
         self.can_run(shape)?;
         let &MaskImageShape { n, h, w, cells_h, cells_w, channels, masks } = shape;
@@ -199,7 +199,7 @@ impl<T: Element> MaskImage<T> {
         let [h32, w32, cells_h, cells_w, channels] = [h, w, cells_h, cells_w, channels].map(|extent| extent as i32);
         let params = Params { h: h32, w: w32, cells_h, cells_w, channels };
         let columns = args.taps.address + (h * size_of::<DeviceTap>()) as u64;
-        let mut call = stream.launch_builder(&self.func);
+        let mut call = queue.into().call(&self.func);
         call.arg(&args.image.address).arg(&args.features.address).arg(&args.taps.address).arg(&columns);
         call.arg(&args.masks.address).arg(&args.quantiles.address).arg(&args.y.address).arg(&params);
         // SAFETY: order and types match the entry in kernels/mask_image.cu, lengths were checked above; masks and taps hold

@@ -9,7 +9,7 @@ use super::pipeline::{LANES, Pipeline};
 use super::plan::{Body, Plan};
 use super::real::Real;
 use super::source::Source;
-use super::{CudaError, Unsupported};
+use super::{CudaError, Queue, SpanMut, Unsupported};
 use crate::cam::noise::{LEVELS, quantiles};
 use crate::cam::{Enlargement, Mask};
 use crate::cpu::Forward;
@@ -48,7 +48,13 @@ impl Kept {
 
 impl MaskedImages<'_> {
     /// Enqueues the kernel that writes them to `y`, `[count, H, W, channels]`.
-    pub(super) fn launch<T: Real>(&self, body: &Body<'_, T>, channels: usize, plan: &Plan, y: Region) -> Result<(), CudaError> {
+    pub(super) fn launch<T: Real>(
+        &self,
+        body: &Body<'_, T>,
+        queue: Queue<'_>,
+        channels: usize,
+        y: SpanMut<'_, T>,
+    ) -> Result<(), CudaError> {
         let Self { kept, arena, .. } = self;
         let args = MaskImageArgs {
             shape: kept.shape(self.count),
@@ -57,9 +63,9 @@ impl MaskedImages<'_> {
             taps: arena.span(self.taps),
             masks: arena.span(self.masks),
             quantiles: kept.arena.span(kept.quantiles),
-            y: plan.span_mut(y),
+            y,
         };
-        body.operators.mask_image(channels).launch(plan.stream(), args)
+        body.operators.mask_image(channels).launch(queue, args)
     }
 }
 

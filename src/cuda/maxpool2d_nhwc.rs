@@ -1,9 +1,9 @@
 //! Launches `kernels/maxpool2d_nhwc.cu`.
 
-use cudarc::driver::{CudaFunction, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
+use cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig};
 
 use super::variants::MAXPOOL2D_THREADS;
-use super::{CudaError, Element, Modules, Span, SpanMut, Unsupported};
+use super::{CudaError, Element, Modules, Queue, Span, SpanMut, Unsupported};
 use crate::network::Window;
 
 const KERNEL: &str = "maxpool2d_nhwc";
@@ -80,14 +80,14 @@ impl<T: Element> MaxPool2d<T> {
     ///
     /// # Errors
     /// [`CudaError::Unsupported`], [`CudaError::Length`], [`CudaError::Alignment`] or [`CudaError::Launch`].
-    pub fn launch(&self, stream: &CudaStream, args: MaxPool2dArgs<'_, T>) -> Result<(), CudaError> {
+    pub fn launch<'q>(&self, queue: impl Into<Queue<'q>>, args: MaxPool2dArgs<'_, T>) -> Result<(), CudaError> {
         let outputs @ (p, q) = self.can_run(args.shape, args.window)?;
         let [n, h, w, c] = args.shape;
         args.x.check(KERNEL, "x", n * h * w * c, 16)?;
         args.y.check(KERNEL, "y", n * p * q * c, 16)?;
         let params = params(args.shape, args.window, outputs);
         let (function, config) = self.config(args.shape, outputs);
-        let mut call = stream.launch_builder(function);
+        let mut call = queue.into().call(function);
         call.arg(&args.x.address).arg(&args.y.address).arg(&params);
         // SAFETY: order and types match the entries in kernels/maxpool2d_nhwc.cu, lengths and alignment were checked above, and
         // the kernel writes only `y`, borrowed mutably.

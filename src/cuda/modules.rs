@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use cudarc::driver::sys::{CUfunction_attribute_enum, CUresult};
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, DriverError};
 use cudarc::nvrtc::Ptx;
+use miniz_oxide::inflate::decompress_to_vec;
 
-use super::CudaError;
+use super::{CudaError, device};
 
 /// One form of the code; capabilities are `10 * major + minor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,8 @@ enum Target {
 struct Image {
     unit: &'static str,
     target: Target,
-    bytes: &'static [u8],
+    /// The code, deflated: it is text for the most part, and a run needs a tenth of it.
+    packed: &'static [u8],
 }
 
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
@@ -61,6 +63,16 @@ impl Modules {
         self.capability
     }
 
+    /// Whether kernels may begin before the one before them in a graph has ended. Those that run on a device of capability 9.0 or later
+    /// wait for it themselves; drivers keep such an order in graphs from CUDA 12.3 on.
+    ///
+    /// # Errors
+    /// If the driver does not tell its version.
+    pub(super) fn begin_early(&self) -> Result<bool, CudaError> {
+        const GRAPHS_KEEP_IT: i32 = 12_030;
+        Ok(self.capability >= 90 && device::version()? >= GRAPHS_KEEP_IT)
+    }
+
     /// The context that the kernels are loaded into.
     pub fn context(&self) -> &Arc<CudaContext> {
         &self.context
@@ -78,7 +90,7 @@ impl Modules {
         let module = match loaded.get(image.unit) {
             Some(module) => module.clone(),
             None => {
-                let module = self.context.load_module(image.code()).map_err(fault)?;
+                let module = image.code().and_then(|code| self.context.load_module(code)).map_err(fault)?;
                 loaded.insert(image.unit, module.clone());
                 module
             }
@@ -94,12 +106,16 @@ impl Modules {
 }
 
 impl Image {
-    fn code(&self) -> Ptx {
-        match self.target {
-            Target::Cubin(_) => Ptx::from_binary(self.bytes.to_vec()),
+    /// # Errors
+    /// If the program is damaged.
+    fn code(&self) -> Result<Ptx, DriverError> {
+        let damaged = DriverError(CUresult::CUDA_ERROR_INVALID_IMAGE);
+        let code = decompress_to_vec(self.packed).map_err(|_| damaged)?;
+        Ok(match self.target {
+            Target::Cubin(_) => Ptx::from_binary(code),
             // The compiler ends its text with NUL; cudarc adds one of its own.
-            Target::Ptx(_) => Ptx::from_src(String::from_utf8_lossy(self.bytes.strip_suffix(b"\0").unwrap_or(self.bytes))),
-        }
+            Target::Ptx(_) => Ptx::from_src(String::from_utf8_lossy(code.strip_suffix(b"\0").unwrap_or(&code))),
+        })
     }
 }
 
@@ -132,11 +148,13 @@ fn advice(error: &DriverError, capability: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use miniz_oxide::deflate::compress_to_vec;
+
     use super::*;
 
     #[test]
     fn the_closest_image_is_chosen() {
-        let image = |unit, target| Image { unit, target, bytes: b"" };
+        let image = |unit, target| Image { unit, target, packed: b"" };
         let images = [
             image("a", Target::Ptx(75)),
             image("a", Target::Ptx(80)),
@@ -160,13 +178,15 @@ mod tests {
     /// The driver is given machine code where some fits, and intermediate code else. The software device refuses machine code.
     #[test]
     fn machine_code_goes_to_the_driver() {
-        let software = cuda_emu::driver::install(&[]).unwrap(); // capability 8.0
+        let _one = device::for_one_test();
+        let software = cuda_emu::driver::install(&[("CUDA_EMU_DEVICE", "A100")]).unwrap(); // capability 8.0
         let context = CudaContext::new_non_primary(0, 0).unwrap(); // the findings of other tests are their own
-        let ptx = best(IMAGES, "softmax_topk", 80).map(|image| image.bytes).unwrap();
+        let ptx = best(IMAGES, "softmax_topk", 80).map(|image| image.packed).unwrap();
         const ENTRY: &str = "softmax_topk_f32";
         let function = |cubin: u32| {
-            let cubin = Image { unit: "softmax_topk", target: Target::Cubin(cubin), bytes: b"\x7fELF\x02\x01\x01\x00" };
-            let images = vec![cubin, Image { unit: "softmax_topk", target: Target::Ptx(80), bytes: ptx }];
+            let elf = compress_to_vec(b"\x7fELF\x02\x01\x01\x00", 1).leak();
+            let cubin = Image { unit: "softmax_topk", target: Target::Cubin(cubin), packed: elf };
+            let images = vec![cubin, Image { unit: "softmax_topk", target: Target::Ptx(80), packed: ptx }];
             Modules::with_images(context.clone(), images.leak()).unwrap().function("softmax_topk", ENTRY, 0)
         };
         for too_new_or_other in [86, 90, 75] {
@@ -178,6 +198,47 @@ mod tests {
         assert!(advice.contains("CAMSHAFT_CUDA_ARCHS=80"), "{error}");
         let findings = software.take_report()["findings"].to_string();
         assert!(findings.contains("machine code"), "{findings}");
+    }
+
+    /// A kernel that does not wait would make the ones after it begin too early, and one without a step would not be named.
+    #[test]
+    fn every_kernel_waits_and_tells_its_step_before_it_touches_memory() {
+        let touches = |line: &str| {
+            let line = line.trim_start();
+            let line = line.strip_prefix('@').and_then(|guarded| guarded.split_once(' ')).map_or(line, |(_, rest)| rest);
+            ["ld.global", "st.global", "atom", "red.", "cp.async."].iter().any(|name| line.starts_with(name))
+                && !line.contains(".prefetch.")
+        };
+        let is_mark = |line: &&str| line.contains("st.relaxed.sys.global.u32");
+        let mut kernels = 0;
+        for image in IMAGES {
+            let Target::Ptx(base) = image.target else { continue };
+            let code = String::from_utf8(decompress_to_vec(image.packed).unwrap()).unwrap();
+            for entry in code.split(".visible .entry ").skip(1) {
+                let (parameters, body) = entry.split_once("\n)").unwrap();
+                let name = format!("{} for {base}", parameters.lines().next().unwrap_or_default());
+                let last = parameters.lines().last().unwrap_or_default();
+                assert!(last.contains(".align 8 .b8") && last.ends_with("[16]"), "{name}: {last} is not a step");
+                let place = |found: &dyn Fn(&&str) -> bool| body.lines().position(|line| found(&line)).unwrap_or(usize::MAX);
+                let first = place(&|line| touches(line));
+                assert!(place(&is_mark) < first, "{name}: memory before the mark");
+                if base >= 90 {
+                    let wait = place(&|line| line.contains("griddepcontrol.wait"));
+                    assert!(wait < place(&is_mark), "{name}: no wait before the mark");
+                    assert!(place(&|line| line.contains("griddepcontrol.launch_dependents")) != usize::MAX, "{name}");
+                }
+                kernels += 1;
+            }
+        }
+        assert!(kernels > 300, "{kernels}");
+        let bases = |unit| IMAGES.iter().filter(|image| image.unit == unit).map(|image| image.target).collect::<Vec<_>>();
+        assert_eq!(bases("softmax_topk"), [Target::Ptx(75), Target::Ptx(90)], "a base of its own where kernels wait");
+    }
+
+    #[test]
+    fn a_damaged_program_is_an_error() {
+        let image = Image { unit: "a", target: Target::Ptx(75), packed: b"\xff\xff\xff" };
+        assert_eq!(image.code().unwrap_err().0, CUresult::CUDA_ERROR_INVALID_IMAGE);
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub(super) struct Pipeline<T: Real> {
     head: Head,
     norm: Norm,
     serial: bool,
+    early: bool,
     /// Images per pass, where the device has no room for more, by their size.
     limits: HashMap<(usize, usize), usize>,
     /// The error that no later call can succeed after.
@@ -121,6 +122,7 @@ impl<T: Real> Pipeline<T> {
             network,
             norm,
             serial,
+            early: modules.begin_early()?,
             limits: HashMap::new(),
             fatal: None,
             lanes,
@@ -141,7 +143,13 @@ impl<T: Real> Pipeline<T> {
 
     /// What the steps of this pipeline's plans refer to.
     pub(super) fn body(&self) -> Body<'_, T> {
-        Body { network: &self.network, operators: &self.operators, parameters: &self.parameters, colormaps: &self.colormaps }
+        Body {
+            network: &self.network,
+            operators: &self.operators,
+            parameters: &self.parameters,
+            colormaps: &self.colormaps,
+            early: self.early,
+        }
     }
 
     pub(super) fn blueprint(&self, key: Key) -> Result<Blueprint, CudaError> {
@@ -240,10 +248,26 @@ impl<T: Real> Pipeline<T> {
     }
 
     fn fail(&mut self, outcome: &mut Outcome, error: CudaError) {
+        let error = self.beside(error);
         if error.is_final() {
             self.fatal.get_or_insert_with(|| error.to_string());
         }
         outcome.error.get_or_insert(error);
+    }
+
+    /// A driver's error, with the kernels of passes that are under way on other lanes: it may be theirs, as it is the device's.
+    fn beside(&self, error: CudaError) -> CudaError {
+        if !error.is_final() {
+            return error;
+        }
+        let flights = self.lanes.iter().filter_map(|lane| lane.flight.as_ref());
+        flights.filter_map(|flight| flight.plan.begun()).fold(error, |error, (kernel, place)| match error {
+            CudaError::Fault { kernel: first, place: at, source } => {
+                CudaError::Fault { kernel: first, place: format!("{at}, or `{kernel}` beside it in {place}"), source }
+            }
+            CudaError::Launch { source, .. } | CudaError::Driver(source) => CudaError::Fault { kernel, place, source },
+            error => error,
+        })
     }
 
     /// Starts the passes of one submission, one after the other; the last one is left under way.
@@ -450,25 +474,35 @@ impl<T: Real> Run for Pipeline<T> {
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
     use crate::cuda::device;
     use crate::weights::WeightFile;
 
-    /// The only test of the library's own that uses a device: a fault ends the device for the whole process.
-    #[test]
-    fn a_fault_names_its_kernel_and_layer() {
-        cuda_emu::driver::install(&[]).unwrap();
+    const SIZE: usize = 32;
+
+    fn pipeline<T: Real>(precision: Precision, serial: bool) -> Pipeline<T> {
         let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/demo/demo.safetensors");
         let model = Model::load(WeightFile::open(demo).unwrap()).unwrap();
         let modules = Modules::new(device::open(0).unwrap()).unwrap();
-        let mut pipeline = Pipeline::<f32>::new(&model, &modules, Precision::F32, Norm::Folded, true).unwrap();
-        let images = Nhwc::new([1, 8, 8, 3], vec![0.5; 8 * 8 * 3]);
-        let run = |pipeline: &mut Pipeline<f32>| {
-            let slot = pipeline.submit(Source::Tensor(images.data()), [1, 8, 8], Selection::Top(1), None);
-            pipeline.finish(&slot);
-            let Outcome { found, error } = std::mem::take(&mut *open(&slot));
-            (pipeline.fatal().is_some(), found.images(), error)
-        };
+        Pipeline::new(&model, &modules, precision, Norm::Folded, serial).unwrap()
+    }
+
+    /// Whether the pipeline has ended, finished images, and the error.
+    fn run<T: Real>(pipeline: &mut Pipeline<T>) -> (bool, usize, Option<CudaError>) {
+        let images = Nhwc::new([1, SIZE, SIZE, 3], vec![0.5; SIZE * SIZE * 3]);
+        let slot = pipeline.submit(Source::Tensor(images.data()), [1, SIZE, SIZE], Selection::Top(1), None);
+        pipeline.finish(&slot);
+        let Outcome { found, error } = std::mem::take(&mut *open(&slot));
+        (pipeline.fatal().is_some(), found.images(), error)
+    }
+
+    #[test]
+    fn a_fault_names_its_kernel_and_layer() {
+        let _one = device::for_one_test();
+        cuda_emu::driver::install(&[("CUDA_EMU_DEVICE", "A100"), ("CUDA_EMU_STREAMS", "eager")]).unwrap();
+        let mut pipeline = pipeline::<f32>(Precision::F32, true);
         assert!(matches!(run(&mut pipeline), (false, 1, None)));
         pipeline.parameters.take_memory_away();
         let (ended, images, error) = run(&mut pipeline);
@@ -476,7 +510,31 @@ mod tests {
         let error = error.unwrap();
         let CudaError::Fault { kernel, place, .. } = &error else { panic!("{error}") };
         assert!(kernel.starts_with("conv2d_direct_f32_nhwc"), "{error}");
-        assert_eq!(place, "`conv1` of 1 images of 8x8");
+        assert_eq!(place, "`conv1` of 1 images of 32x32");
         assert!(error.is_final());
+    }
+
+    /// A graph's kernels are not waited for one by one, and yet the one that faults is named: whichever it is, whatever the device,
+    /// and whether work runs at once or as late as it may.
+    #[test]
+    fn a_fault_in_a_graph_names_its_kernel_and_layer() {
+        let _one = device::for_one_test();
+        for (profile, policy) in [("A100", "lazy"), ("H100", "eager")] {
+            for name in ["maxpool", "layer1.0.conv1", "layer2.0.conv2", "layer4.1.conv2", "fc"] {
+                cuda_emu::driver::install(&[("CUDA_EMU_DEVICE", profile), ("CUDA_EMU_STREAMS", policy)]).unwrap();
+                let mut pipeline = pipeline::<f16>(Precision::F16, false);
+                assert!(matches!(run(&mut pipeline), (false, 1, None)), "step by step");
+                assert!(matches!(run(&mut pipeline), (false, 1, None)), "as a graph");
+                let layer = pipeline.network.layers().iter().position(|layer| layer.name == name).unwrap();
+                pipeline.lanes[0].last().unwrap().lead_astray(layer);
+                let (ended, images, error) = run(&mut pipeline);
+                assert_eq!((ended, images), (true, 0));
+                let CudaError::Fault { kernel, place, .. } = error.unwrap() else { panic!("{name}: no fault of a kernel") };
+                let planned = pipeline.plan([1, SIZE, SIZE], Selection::Top(1), false).unwrap().steps;
+                let step = planned.iter().find(|step| step.layer.split(", ").any(|layer| layer == name)).unwrap();
+                assert_eq!(kernel, step.kernel, "{profile}, {name}");
+                assert_eq!(place, format!("`{}` of 1 images of 32x32, the last step of the graph to begin", step.layer));
+            }
+        }
     }
 }

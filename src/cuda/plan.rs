@@ -8,6 +8,7 @@ use cudarc::driver::{CudaGraph, CudaStream, CudaView, DriverError, PinnedHostSli
 use super::arena::{Arena, Region};
 use super::blueprint::{Blueprint, Maps, Step};
 use super::colormaps::Colormaps;
+use super::mark::Mark;
 use super::masked::MaskedImages;
 use super::operators::Operators;
 use super::parameters::{NormSpans, Parameters};
@@ -16,8 +17,8 @@ use super::source::Source;
 use super::staging::{Staged, Staging};
 use super::{
     BatchNormArgs, CamClasses, CamEigenArgs, CamOutput, CamRowsArgs, CamUpsampleArgs, Conv2dArgs, Conv2dProblem, CudaError,
-    Epilogue, GlobalAvgPoolArgs, LinearArgs, LinearInput, LinearShape, MaxPool2dArgs, PreprocessArgs, Projection, Show,
-    SoftmaxTopkArgs, Span, SpanMut, StemArgs, TopkShape, Workspace,
+    Epilogue, GlobalAvgPoolArgs, LinearArgs, LinearInput, LinearShape, MaxPool2dArgs, PreprocessArgs, Projection, Queue, Show,
+    SoftmaxTopkArgs, Span, StemArgs, TopkShape, Workspace,
 };
 use crate::cam::{Enlarge, Levels, Normalisation};
 use crate::network::{Conv2dShape, Layer, Network, Op, Value};
@@ -29,6 +30,8 @@ pub(super) struct Body<'a, T: Real> {
     pub operators: &'a Operators<T>,
     pub parameters: &'a Parameters<T>,
     pub colormaps: &'a Colormaps,
+    /// Whether kernels may begin before the one before them has ended.
+    pub early: bool,
 }
 
 /// Memory for one blueprint, on one stream, and the graph of its steps.
@@ -39,10 +42,19 @@ pub(super) struct Plan {
     image: PinnedHostSlice<u8>,
     asked: PinnedHostSlice<u8>,
     results: PinnedHostSlice<u8>,
+    /// Set by the kernels of a pass, see [`FIRST_STEP`].
+    mark: Mark,
+    /// What makes the images of the pass, as faults tell it: the kernel and what it is there for.
+    source: (String, &'static str),
     stream: Arc<CudaStream>,
     /// Whether every step has run by itself without a fault.
     proven: bool,
 }
+
+/// What a [`Mark`] says of the kernel that makes the images, which comes before the steps.
+const SOURCE: u32 = 1;
+/// What it says of the first of the blueprint's steps; the others follow.
+const FIRST_STEP: u32 = 2;
 
 /// A recorded graph that may go from thread to thread.
 struct Graph(CudaGraph);
@@ -79,7 +91,9 @@ impl Plan {
                 context.alloc_pinned_with_flags(blueprint.results.bytes(), 0)?,
             )
         };
-        Ok(Self { graph: None, blueprint, arena, image, asked, results, stream: stream.clone(), proven: false })
+        let mark = Mark::new(context)?;
+        let (stream, source) = (stream.clone(), (String::new(), ""));
+        Ok(Self { graph: None, blueprint, arena, image, asked, results, mark, source, stream, proven: false })
     }
 
     /// Enqueues the way of the images and of what is `asked` to the device, all steps and the copy of the results; [`Plan::wait`] says when they are there.
@@ -113,9 +127,10 @@ impl Plan {
     ) -> Result<(), CudaError> {
         let serial = serial || !self.proven;
         let channels = self.blueprint.image_channels;
-        let made = images.launch(body, channels, self, self.blueprint.image);
-        let made = made.and_then(|()| if serial { Ok(self.stream.synchronize()?) } else { Ok(()) });
-        made.map_err(|error| self.fault_in(error, || (body.operators.mask_image(channels).name(), "`masks`".to_owned())))?;
+        self.source = (body.operators.mask_image(channels).name(), "`masks`");
+        self.mark.clear();
+        let made = images.launch(body, self.queue(SOURCE), channels, self.arena.span_mut(self.blueprint.image));
+        self.end_source(made, serial)?;
         self.run_steps(body, serial)
     }
 
@@ -171,7 +186,7 @@ impl Plan {
             if index > 0 {
                 between()?;
             }
-            self.enqueue(body, step)?;
+            self.enqueue(body, step, self.step_queue(index))?;
         }
         Ok(())
     }
@@ -229,16 +244,6 @@ impl Plan {
         self.arena.bytes(self.blueprint.layers[network.features()])
     }
 
-    /// The stream of all its work.
-    pub(super) fn stream(&self) -> &CudaStream {
-        &self.stream
-    }
-
-    /// The elements of a part of its memory, to be written on its stream.
-    pub(super) fn span_mut<V>(&self, region: Region) -> SpanMut<'_, V> {
-        self.arena.span_mut(region)
-    }
-
     /// Enqueues what brings images and what is asked to where the steps expect them. `serial`: kernels are waited for.
     fn upload<T: Real>(
         &mut self,
@@ -250,19 +255,14 @@ impl Plan {
     ) -> Result<(), CudaError> {
         // The copies of an earlier run have been waited for, unless it failed in the middle.
         self.stream.synchronize()?;
+        self.mark.clear();
         match images {
             Source::Tensor(values) => self.upload_tensor::<T>(values)?,
             Source::Pictures(photographs) => {
                 let staged = staging.upload(&self.stream, photographs)?;
+                self.source = (body.operators.preprocess(self.blueprint.image_channels).name(), "`preprocess`");
                 for (index, staged) in staged.iter().enumerate() {
-                    let done = self.preprocess(body, index, staging, staged);
-                    let done = done.and_then(|()| if serial { Ok(self.stream.synchronize()?) } else { Ok(()) });
-                    done.map_err(|error| {
-                        self.fault_in(error, || {
-                            let kernel = body.operators.preprocess(self.blueprint.image_channels).name();
-                            (kernel, "`preprocess`".to_owned())
-                        })
-                    })?;
+                    self.end_source(self.preprocess(body, index, staging, staged), serial)?;
                 }
             }
         }
@@ -288,7 +288,13 @@ impl Plan {
             crop: self.arena.span_mut(pixels),
             y: Some(self.arena.span_mut(image)),
         };
-        body.operators.preprocess(self.blueprint.image_channels).launch(&self.stream, args)
+        body.operators.preprocess(self.blueprint.image_channels).launch(self.queue(SOURCE), args)
+    }
+
+    /// After the launch of what makes images. `serial`: it is waited for.
+    fn end_source(&self, launched: Result<(), CudaError>, serial: bool) -> Result<(), CudaError> {
+        let done = launched.and_then(|()| if serial { Ok(self.stream.synchronize()?) } else { Ok(()) });
+        done.map_err(|error| self.fault_in(error, || (self.source.0.clone(), self.source.1.to_owned())))
     }
 
     /// Enqueues the copy of normalised images `[N, H, W, 3]`, padded and rounded to `T`.
@@ -307,7 +313,8 @@ impl Plan {
 
     /// One step, waited for.
     fn run_step<T: Real>(&self, body: &Body<'_, T>, index: usize) -> Result<(), CudaError> {
-        let done = self.enqueue(body, self.blueprint.steps[index]).and_then(|()| Ok(self.stream.synchronize()?));
+        let enqueued = self.enqueue(body, self.blueprint.steps[index], self.step_queue(index));
+        let done = enqueued.and_then(|()| Ok(self.stream.synchronize()?));
         let name = &self.blueprint.names[index];
         done.map_err(|error| self.fault_in(error, || (name.kernel.clone(), format!("`{}`", name.layer))))
     }
@@ -323,43 +330,67 @@ impl Plan {
         }
     }
 
-    /// A fault of a replay: the kernel is one of many.
+    /// A fault of a replay: of the last step that began, as far as is known.
     fn graph_fault(&self, source: DriverError) -> CudaError {
-        let (count, [n, h, w]) = (self.blueprint.steps.len(), self.blueprint.key.image);
-        let kernel = format!("one of {count}, from {} to {}", self.first_kernel(), self.last_kernel());
-        CudaError::Fault {
-            kernel,
-            place: format!(
-                "the graph of {n} images of {h}x{w} (with CAMSHAFT_CUDA_SERIAL=1 each kernel is waited for and named)"
-            ),
-            source,
+        match self.begun() {
+            Some((kernel, place)) => CudaError::Fault { kernel, place, source },
+            None => source.into(),
         }
     }
 
-    fn first_kernel(&self) -> &str {
-        self.blueprint.names.first().map_or("", |name| &name.kernel)
+    /// The kernel of the pass that began last, and its place; `None` if none has begun.
+    ///
+    /// Its first block says so before it touches anything, and steps begin one after the other. A kernel of which another block faults
+    /// while the first one is yet to begin is not known, so that the fault is told as the one's before.
+    pub(super) fn begun(&self) -> Option<(String, String)> {
+        let [n, h, w] = self.blueprint.key.image;
+        let images = format!("of {n} images of {h}x{w}");
+        let last = self.mark.last();
+        if last == SOURCE {
+            let (kernel, task) = &self.source;
+            return Some((kernel.clone(), format!("{task} {images}")));
+        }
+        let step = self.blueprint.names.get(usize::try_from(last.checked_sub(FIRST_STEP)?).ok()?)?;
+        let place = format!("`{}` {images}, the last step of the graph to begin", step.layer);
+        Some((step.kernel.clone(), place))
     }
 
-    fn last_kernel(&self) -> &str {
-        self.blueprint.names.last().map_or("", |name| &name.kernel)
+    /// Makes the output of a layer lie nowhere, also for the graph.
+    #[cfg(test)]
+    pub(super) fn lead_astray(&mut self, layer: usize) {
+        self.graph = None;
+        self.blueprint.layers[layer] = self.blueprint.layers[layer].astray();
+    }
+
+    /// Where the kernel is launched of which the mark says `number`.
+    fn queue(&self, number: u32) -> Queue<'_> {
+        Queue::from(&self.stream).step(self.mark.address(), number)
+    }
+
+    /// Where step `index` is launched.
+    fn step_queue(&self, index: usize) -> Queue<'_> {
+        self.queue(u32::try_from(index).map_or(0, |index| index + FIRST_STEP))
     }
 
     /// Records all steps without running them.
     fn record<T: Real>(&self, body: &Body<'_, T>) -> Result<Graph, CudaError> {
         // Other threads may go on using the device in ways that this one may not while it records.
         self.stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)?;
-        let enqueued = self.blueprint.steps.iter().try_for_each(|&step| self.enqueue(body, step));
+        let enqueued = self.blueprint.steps.iter().enumerate().try_for_each(|(index, &step)| {
+            // Whatever is before the graph ends before it begins.
+            self.enqueue(body, step, self.step_queue(index).early(body.early && index > 0))
+        });
         let recorded = self.stream.end_capture(CUgraphInstantiate_flags(0)); // ends the recording whatever happened in it
         enqueued?;
         recorded?.map(Graph).ok_or(CudaError::Driver(DriverError(CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED)))
     }
 
     /// Enqueues one step.
-    fn enqueue<T: Real>(&self, body: &Body<'_, T>, step: Step) -> Result<(), CudaError> {
+    fn enqueue<T: Real>(&self, body: &Body<'_, T>, step: Step, queue: Queue<'_>) -> Result<(), CudaError> {
         match step {
-            Step::Stem => self.enqueue_stem(body),
-            Step::Layer(index) => self.enqueue_layer(body, index),
-            Step::Norm(index) => self.enqueue_norm(body, index),
+            Step::Stem => self.enqueue_stem(body, queue),
+            Step::Layer(index) => self.enqueue_layer(body, index, queue),
+            Step::Norm(index) => self.enqueue_norm(body, index, queue),
             Step::Rank => {
                 let Maps::Top(k) = self.blueprint.key.maps else { return Ok(()) };
                 let (n, classes) = (self.blueprint.key.image[0], body.network.architecture().classes());
@@ -369,7 +400,7 @@ impl Plan {
                     index: self.arena.span_mut(self.blueprint.index),
                     probability: self.arena.span_mut(self.blueprint.probability),
                 };
-                body.operators.top.launch(&self.stream, args)
+                body.operators.top.launch(queue, args)
             }
             Step::Rows => {
                 let Some(shape) = self.blueprint.rows_shape else { return Ok(()) };
@@ -386,7 +417,7 @@ impl Plan {
                     index: self.arena.span_mut(self.blueprint.index),
                     rows: self.arena.span_mut(self.blueprint.rows),
                 };
-                body.operators.cam_rows.launch(&self.stream, args)
+                body.operators.cam_rows.launch(queue, args)
             }
             Step::Eigen => {
                 let Some(shape) = self.blueprint.rows_shape else { return Ok(()) };
@@ -396,7 +427,7 @@ impl Plan {
                     asked: self.arena.span(self.blueprint.asked),
                     rows: self.arena.span_mut(self.blueprint.rows),
                 };
-                body.operators.cam_eigen.launch(&self.stream, args)
+                body.operators.cam_eigen.launch(queue, args)
             }
             Step::Cam => {
                 let Some(shape) = self.blueprint.cam else { return Ok(()) };
@@ -438,24 +469,24 @@ impl Plan {
                     range: self.arena.span_mut(self.blueprint.range),
                     output,
                 };
-                body.operators.cam.launch(&self.stream, args)
+                body.operators.cam.launch(queue, args)
             }
         }
     }
 
     /// The first two layers.
-    fn enqueue_stem<T: Real>(&self, body: &Body<'_, T>) -> Result<(), CudaError> {
+    fn enqueue_stem<T: Real>(&self, body: &Body<'_, T>, queue: Queue<'_>) -> Result<(), CudaError> {
         let (Some(kernel), Some(shape), Some(parameters)) = (&body.operators.stem, &self.blueprint.stem, body.parameters.conv(0))
         else {
             return Ok(());
         };
         let (NormSpans::Folded { bias }, Some(w)) = (parameters.norm, parameters.packed) else { return Ok(()) };
         let y = self.arena.span_mut(self.blueprint.layers[1]);
-        kernel.launch(&self.stream, StemArgs { shape, x: self.arena.span(self.blueprint.image), w, bias, y })
+        kernel.launch(queue, StemArgs { shape, x: self.arena.span(self.blueprint.image), w, bias, y })
     }
 
-    fn enqueue_layer<T: Real>(&self, body: &Body<'_, T>, index: usize) -> Result<(), CudaError> {
-        let (layer, operators, stream) = (&body.network.layers()[index], body.operators, &self.stream);
+    fn enqueue_layer<T: Real>(&self, body: &Body<'_, T>, index: usize, queue: Queue<'_>) -> Result<(), CudaError> {
+        let (layer, operators) = (&body.network.layers()[index], body.operators);
         let region = self.blueprint.layers[index];
         let input = |value: Value| match value {
             Value::Image => {
@@ -479,11 +510,11 @@ impl Plan {
                 let (x, y) = (self.value(layer.input), self.arena.span_mut(region));
                 let (partials, counters) = (self.blueprint.partials, self.blueprint.counters);
                 let workspace = Workspace { partials: self.arena.span_mut(partials), counters: self.arena.span_mut(counters) };
-                operators.convolutions.launch(stream, Conv2dArgs { shape, x, w: parameters.filter, epilogue, y }, workspace)
+                operators.convolutions.launch(queue, Conv2dArgs { shape, x, w: parameters.filter, epilogue, y }, workspace)
             }
             (Op::MaxPool2d(window), ..) => {
                 let (x, y) = (self.value(layer.input), self.arena.span_mut(region));
-                operators.max_pool.launch(stream, MaxPool2dArgs { x, shape: input(layer.input), window: *window, y })
+                operators.max_pool.launch(queue, MaxPool2dArgs { x, shape: input(layer.input), window: *window, y })
             }
             (Op::Linear { c, k }, ..) => {
                 let (w, bias) = body.parameters.classifier();
@@ -495,11 +526,11 @@ impl Plan {
                     (1, LinearInput::Means(self.value(layer.input)))
                 };
                 let (shape, y) = (LinearShape { n, positions, c: *c, k: *k }, self.arena.span_mut(region));
-                operators.linear.launch(stream, LinearArgs { shape, input, w, bias, y })
+                operators.linear.launch(queue, LinearArgs { shape, input, w, bias, y })
             }
             _ => {
                 let (x, y) = (self.value(layer.input), self.arena.span_mut(region));
-                operators.avg_pool.launch(stream, GlobalAvgPoolArgs { x, shape: input(layer.input), y })
+                operators.avg_pool.launch(queue, GlobalAvgPoolArgs { x, shape: input(layer.input), y })
             }
         }
     }
@@ -516,7 +547,7 @@ impl Plan {
         Some((bias, Projection { shape, x: self.value(body.network.layers()[shortcut].input), w }))
     }
 
-    fn enqueue_norm<T: Real>(&self, body: &Body<'_, T>, index: usize) -> Result<(), CudaError> {
+    fn enqueue_norm<T: Real>(&self, body: &Body<'_, T>, index: usize, queue: Queue<'_>) -> Result<(), CudaError> {
         let layer = &body.network.layers()[index];
         let (Op::Conv2d { k, residual, relu, .. }, Some(parameters)) = (&layer.op, body.parameters.conv(index)) else {
             return Ok(());
@@ -532,7 +563,7 @@ impl Plan {
             relu: *relu,
             y: self.arena.span_mut(region),
         };
-        body.operators.batch_norm.launch(&self.stream, args)
+        body.operators.batch_norm.launch(queue, args)
     }
 
     /// Whether this layer is the linear one and computes the layer before it, the mean, as well.

@@ -1,10 +1,10 @@
 //! Launches `kernels/preprocess.cu`.
 
-use cudarc::driver::{CudaFunction, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
+use cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig};
 
 use super::preprocess_tables::Pass;
 use super::variants::{PREPROCESS_ROWS, PREPROCESS_TILE};
-use super::{CudaError, Element, Modules, PreprocessTables, Span, SpanMut, Unsupported, limits};
+use super::{CudaError, Element, Modules, PreprocessTables, Queue, Span, SpanMut, Unsupported, limits};
 
 const KERNEL: &str = "preprocess";
 
@@ -121,7 +121,7 @@ impl<T: Element> Preprocess<T> {
     ///
     /// # Errors
     /// [`CudaError::Unsupported`], [`CudaError::Length`], [`CudaError::Alignment`] or [`CudaError::Launch`].
-    pub fn launch(&self, stream: &CudaStream, args: PreprocessArgs<'_, T>) -> Result<(), CudaError> {
+    pub fn launch<'q>(&self, queue: impl Into<Queue<'q>>, args: PreprocessArgs<'_, T>) -> Result<(), CudaError> {
         let tables = args.tables;
         self.can_run(tables, args.pitch)?;
         let (crop_w, crop_h) = tables.crop();
@@ -138,11 +138,12 @@ impl<T: Element> Preprocess<T> {
         let between @ (between_w, _) = tables.between();
         let [first, second] = tables.passes();
         let fault = |source| CudaError::Launch { kernel: KERNEL, source };
+        let queue = queue.into();
         let word = |at: usize| args.words.address + 4 * at as u64;
 
         let params = params(first, args.pitch, between, (0, 0), between);
         let (starts, weights) = (word(first.starts), word(first.weights));
-        let mut call = stream.launch_builder(&self.passes(first).first);
+        let mut call = queue.call(&self.passes(first).first);
         call.arg(&args.window.address).arg(&starts).arg(&weights).arg(&args.between.address).arg(&params);
         // SAFETY: order and types match the entry in kernels/preprocess.cu; lengths were checked above, and the starts and
         // weights, made for this window, keep every read inside it; the kernel writes only `between`, borrowed mutably.
@@ -152,7 +153,7 @@ impl<T: Element> Preprocess<T> {
         let params = self::params(second, 3 * between_w, tables.seen(), tables.at(), tables.crop());
         let (starts, weights, normalisation) = (word(second.starts), word(second.weights), word(tables.normalisation()));
         let passes = self.passes(second);
-        let mut call = stream.launch_builder(if args.y.is_some() { &passes.both } else { &passes.crop });
+        let mut call = queue.call(if args.y.is_some() { &passes.both } else { &passes.crop });
         call.arg(&args.between.address).arg(&starts).arg(&weights);
         if let Some(y) = &args.y {
             call.arg(&normalisation).arg(&args.crop.address).arg(&y.address).arg(&params);

@@ -1,14 +1,13 @@
 //! What differs between the precisions.
 
 use bytemuck::Pod;
-use cudarc::driver::CudaStream;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use super::tile_choice::{self, DeviceLimits};
 use super::variants::Arithmetic;
 use super::{
-    Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, Conv2dProblem, CudaError, Element, Modules, Unsupported, Workspace,
+    Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, Conv2dProblem, CudaError, Element, Modules, Queue, Unsupported, Workspace,
     WorkspaceSize,
 };
 use crate::tensor::Precision;
@@ -47,7 +46,7 @@ pub(super) trait Convolutions<T>: Sized + Send + Sync {
     fn choose(&self, problem: &Conv2dProblem) -> Result<(String, WorkspaceSize), Unsupported>;
 
     /// Enqueues the convolution. The workspace has at least the size that `choose` told.
-    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, T>, workspace: Workspace<'_>) -> Result<(), CudaError>;
+    fn launch(&self, queue: Queue<'_>, args: Conv2dArgs<'_, T>, workspace: Workspace<'_>) -> Result<(), CudaError>;
 }
 
 impl Real for f32 {
@@ -78,8 +77,8 @@ impl Convolutions<f32> for Conv2dDirect {
         self.can_run(problem).map(|()| (self.name(&problem.shape), WorkspaceSize::default()))
     }
 
-    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, f32>, _: Workspace<'_>) -> Result<(), CudaError> {
-        self.launch(stream, args)
+    fn launch(&self, queue: Queue<'_>, args: Conv2dArgs<'_, f32>, _: Workspace<'_>) -> Result<(), CudaError> {
+        self.launch(queue, args)
     }
 }
 
@@ -161,8 +160,8 @@ impl<T: Element> Convolutions<T> for ImplicitGemms {
         Ok((name, kernel.workspace(&problem.shape, splits)))
     }
 
-    fn launch(&self, stream: &CudaStream, args: Conv2dArgs<'_, T>, mut workspace: Workspace<'_>) -> Result<(), CudaError> {
+    fn launch(&self, queue: Queue<'_>, args: Conv2dArgs<'_, T>, mut workspace: Workspace<'_>) -> Result<(), CudaError> {
         let (kernel, splits) = self.pick(&args.problem())?;
-        kernel.launch_split(stream, args, splits, &mut workspace)
+        kernel.launch_split(queue, args, splits, &mut workspace)
     }
 }

@@ -1,9 +1,9 @@
 //! Launches `kernels/softmax_topk.cu`.
 
-use cudarc::driver::{CudaFunction, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
+use cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig};
 
 use super::variants::SOFTMAX_TOPK_WARPS;
-use super::{CudaError, Modules, Span, SpanMut, Unsupported, limits};
+use super::{CudaError, Modules, Queue, Span, SpanMut, Unsupported, limits};
 
 const KERNEL: &str = "softmax_topk";
 
@@ -83,14 +83,14 @@ impl SoftmaxTopk {
     ///
     /// # Errors
     /// [`CudaError::Unsupported`], [`CudaError::Length`] or [`CudaError::Launch`].
-    pub fn launch(&self, stream: &CudaStream, args: SoftmaxTopkArgs<'_>) -> Result<(), CudaError> {
+    pub fn launch<'q>(&self, queue: impl Into<Queue<'q>>, args: SoftmaxTopkArgs<'_>) -> Result<(), CudaError> {
         self.can_run(&args.shape)?;
         let TopkShape { n, classes, k } = args.shape;
         args.logits.check(KERNEL, "logits", n * classes, 4)?;
         args.index.check(KERNEL, "index", n * k, 4)?;
         args.probability.check(KERNEL, "probability", n * k, 4)?;
         let params = Params { classes: classes as i32, k: k as i32 };
-        let mut call = stream.launch_builder(&self.function);
+        let mut call = queue.into().call(&self.function);
         call.arg(&args.logits.address).arg(&args.index.address).arg(&args.probability.address).arg(&params);
         // SAFETY: order and types match the entry in kernels/softmax_topk.cu, lengths were checked above, and the kernel writes
         // only `index` and `probability`, borrowed mutably, each rank below `k` once.

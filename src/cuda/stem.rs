@@ -3,11 +3,11 @@
 use std::marker::PhantomData;
 
 use cudarc::driver::sys::CUdevice_attribute_enum as Attribute;
-use cudarc::driver::{CudaFunction, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
+use cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig};
 use half::{bf16, f16};
 
 use super::variants::STEM_TILE_COLUMNS;
-use super::{CudaError, Element, Modules, Span, SpanMut, Unsupported, limits};
+use super::{CudaError, Element, Modules, Queue, Span, SpanMut, Unsupported, limits};
 use crate::network::Window;
 
 const KERNEL: &str = "stem";
@@ -149,7 +149,7 @@ impl<T: Element> Stem<T> {
     ///
     /// # Errors
     /// [`CudaError::Unsupported`], [`CudaError::Length`], [`CudaError::Alignment`] or [`CudaError::Launch`].
-    pub fn launch(&self, stream: &CudaStream, args: StemArgs<'_, T>) -> Result<(), CudaError> {
+    pub fn launch<'q>(&self, queue: impl Into<Queue<'q>>, args: StemArgs<'_, T>) -> Result<(), CudaError> {
         let StemArgs { shape, x, w, bias, y } = args;
         let (p, q) = self.can_run(shape)?;
         x.check(KERNEL, "x", shape.n * shape.h * shape.w * 3, 16)?;
@@ -159,7 +159,7 @@ impl<T: Element> Stem<T> {
         let division = divide(shape, (p, q), self.shared, self.multiprocessors);
         let params = params(shape, division);
         let config = config(shape, division, self.multiprocessors);
-        let mut call = stream.launch_builder(&self.function);
+        let mut call = queue.into().call(&self.function);
         call.arg(&x.address).arg(&w.address).arg(&bias.address).arg(&y.address).arg(&params);
         // SAFETY: order and types match the entries in kernels/stem.cu, lengths and alignment were checked above, and the kernel
         // writes only `y`, borrowed mutably.

@@ -1,10 +1,9 @@
 // From a decoded picture to the network's input: antialiased resize with Pillow's bytes, crop, normalisation.
 //   One kernel per pass, which filters one axis in fixed point and rounds to bytes, as resize.cuh has it.
-//   resize_{horizontal,vertical}_u8: the first pass, u8 RGB -> u8 RGB, rows packed
-//   resize_{horizontal,vertical}_normalise_{f32_c3,f32_c4,f16_c3,f16_c4,f16_c8,bf16_c3,bf16_c8}: the second pass, which also writes the crop's bytes,
+//   resize_{horizontal,vertical}_u8: the first pass, u8 RGB -> u8 RGB, rows packed; or the second without the tensor, which writes the crop
+//   resize_{horizontal,vertical}_normalise_{f32_c3,f32_c4,f16_c3,f16_c4,f16_c8,bf16_c3,bf16_c8}: the second pass, which writes the crop's bytes,
 //     black where the crop is larger than the picture, and the tensor: y[h,w,c] = (byte / 255 - mean[c]) / std[c], each step rounded to
 //     f32, channels past the third 0
-//   resize_{horizontal,vertical}_crop_u8: the second pass without the tensor
 //   in u8 RGB, any row pitch   first i32 [outputs]   weight i32 [outputs, taps], padded with 0   normalisation f32 [2, 3]: mean, std
 //   horizontal: first and taps are multiples of GROUP, weight is 16-byte aligned
 //   crop u8 [H, W, 3]   y f32, f16 or bf16 [H, W, CHANNELS], one image; 16-byte aligned (f16_c4: 8, c3: as its elements)
@@ -57,20 +56,19 @@ __device__ __forceinline__ void store_values(T* out, const float* __restrict__ n
     }
 }
 
-// Calls `use` with the place and the pixels of each segment of the warp in an output of `rows` rows: black where the picture does not
-// reach.
+// Calls `use` with the place and the pixels of each segment of the warp: black where the picture does not reach.
 template <Axis AXIS, typename Use>
 __device__ __forceinline__ void segments(const unsigned char* __restrict__ in, const int* __restrict__ first,
-                                         const int* __restrict__ weight, const ResizeParams& params, int rows, Use use) {
+                                         const int* __restrict__ weight, const ResizeParams& params, Use use) {
     const int x0 = blockIdx.x * TILE_W;
     if constexpr (AXIS == Axis::Horizontal) {
         __shared__ Across across;
         const int y0 = blockIdx.y * ROWS;
         filter_across(across, in, first, weight, params, x0 - params.at_x, y0 - params.at_y);
-        for (int r = threadIdx.y; r < ROWS && y0 + r < rows; r += TILE_H) use(x0, y0 + r, across.segment(r));
+        for (int r = threadIdx.y; r < ROWS && y0 + r < params.out_h; r += TILE_H) use(x0, y0 + r, across.segment(r));
     } else {
         const int y = blockIdx.y * TILE_H + threadIdx.y, seen_y = y - params.at_y;
-        if (y >= rows) return; // the whole warp
+        if (y >= params.out_h) return; // the whole warp
         const bool seen = seen_y >= 0 && seen_y < params.seen_h;
         use(x0, y, seen ? filter_down(in, first, weight, params, x0 - params.at_x, seen_y) : Segment{{0, 0, 0}});
     }
@@ -79,8 +77,8 @@ __device__ __forceinline__ void segments(const unsigned char* __restrict__ in, c
 template <Axis AXIS>
 __device__ __forceinline__ void resize(const unsigned char* __restrict__ in, const int* __restrict__ first,
                                        const int* __restrict__ weight, unsigned char* __restrict__ out,
-                                       const ResizeParams& params, int rows) {
-    segments<AXIS>(in, first, weight, params, rows,
+                                       const ResizeParams& params) {
+    segments<AXIS>(in, first, weight, params,
                    [&](int x0, int y, const Segment& segment) { store_bytes(out, params.out_w, x0, y, segment); });
 }
 
@@ -89,7 +87,7 @@ __device__ __forceinline__ void resize_normalise(const unsigned char* __restrict
                                                  const int* __restrict__ weight, const float* __restrict__ normalisation,
                                                  unsigned char* __restrict__ crop, T* __restrict__ y_out,
                                                  const ResizeParams& params) {
-    segments<AXIS>(in, first, weight, params, params.out_h, [&](int x0, int y, const Segment& segment) {
+    segments<AXIS>(in, first, weight, params, [&](int x0, int y, const Segment& segment) {
         store_bytes(crop, params.out_w, x0, y, segment);
         store_values<T, CHANNELS>(y_out, normalisation, params.out_w, x0, y, segment);
     });
@@ -100,14 +98,7 @@ __device__ __forceinline__ void resize_normalise(const unsigned char* __restrict
         NAME##_u8(const unsigned char* __restrict__ in, const int* __restrict__ first, const int* __restrict__ weight,  \
                   unsigned char* __restrict__ out, const ResizeParams params, const Step step) {                        \
         begin_step(step);                                                                                               \
-        resize<AXIS>(in, first, weight, out, params, params.seen_h);                                                    \
-    }                                                                                                                   \
-    extern "C" __global__ void __launch_bounds__(THREADS, blocks(AXIS))                                                 \
-        NAME##_crop_u8(const unsigned char* __restrict__ in, const int* __restrict__ first,                             \
-                       const int* __restrict__ weight, unsigned char* __restrict__ crop, const ResizeParams params,     \
-                       const Step step) {                                                                               \
-        begin_step(step);                                                                                               \
-        resize<AXIS>(in, first, weight, crop, params, params.out_h);                                                    \
+        resize<AXIS>(in, first, weight, out, params);                                                                   \
     }                                                                                                                   \
     RESIZE_NORMALISE(NAME##_normalise_f32_c3, AXIS, float, 3)                                                           \
     RESIZE_NORMALISE(NAME##_normalise_f32_c4, AXIS, float, 4)                                                           \

@@ -38,10 +38,8 @@ pub struct Preprocess<T> {
 
 /// The kernels that filter along one axis.
 struct Passes {
-    /// To bytes.
-    first: CudaFunction,
-    /// To the crop.
-    crop: CudaFunction,
+    /// To bytes: those between the passes, or the crop.
+    bytes: CudaFunction,
     /// To the crop and the tensor.
     both: CudaFunction,
 }
@@ -82,7 +80,7 @@ impl<T: Element> Preprocess<T> {
         let load = |axis: &str| -> Result<Passes, CudaError> {
             let entry = |what: &str| modules.function(KERNEL, &format!("resize_{axis}_{what}"), 0);
             let both = entry(&format!("normalise_{}_c{channels}", T::NAME))?;
-            Ok(Passes { first: entry("u8")?, crop: entry("crop_u8")?, both })
+            Ok(Passes { bytes: entry("u8")?, both })
         };
         Ok(Self { channels, horizontal: load("horizontal")?, vertical: load("vertical")?, element: std::marker::PhantomData })
     }
@@ -143,7 +141,7 @@ impl<T: Element> Preprocess<T> {
 
         let params = params(first, args.pitch, between, (0, 0), between);
         let (starts, weights) = (word(first.starts), word(first.weights));
-        let mut call = queue.call(&self.passes(first).first);
+        let mut call = queue.call(&self.passes(first).bytes);
         call.arg(&args.window.address).arg(&starts).arg(&weights).arg(&args.between.address).arg(&params);
         // SAFETY: order and types match the entry in kernels/preprocess.cu; lengths were checked above, and the starts and
         // weights, made for this window, keep every read inside it; the kernel writes only `between`, borrowed mutably.
@@ -153,7 +151,7 @@ impl<T: Element> Preprocess<T> {
         let params = self::params(second, 3 * between_w, tables.seen(), tables.at(), tables.crop());
         let (starts, weights, normalisation) = (word(second.starts), word(second.weights), word(tables.normalisation()));
         let passes = self.passes(second);
-        let mut call = queue.call(if args.y.is_some() { &passes.both } else { &passes.crop });
+        let mut call = queue.call(if args.y.is_some() { &passes.both } else { &passes.bytes });
         call.arg(&args.between.address).arg(&starts).arg(&weights);
         if let Some(y) = &args.y {
             call.arg(&normalisation).arg(&args.crop.address).arg(&y.address).arg(&params);

@@ -13,7 +13,7 @@ use camshaft::tensor::Nhwc;
 use common::compare::{Allowance, assert_close};
 use common::cuda::{Buffer, Device, Guarded, Room, equal, integers};
 use common::seeded;
-use half::f16;
+use half::{bf16, f16};
 use image::RgbImage;
 
 /// Features, weights and classes of some maps.
@@ -128,6 +128,9 @@ fn maps_are_the_cpus() {
             let problem = Problem::new(shape, class_stride, normalisation, room);
             check::<f32>(&device, &problem);
             check::<f16>(&device, &problem);
+            if device.modules.capability() >= 80 {
+                check::<bf16>(&device, &problem);
+            }
         }
     }
 }
@@ -166,6 +169,9 @@ fn overlays_are_the_cpus() {
         let problem = Problem::new(shape, class_stride, normalisation, room);
         overlay::<f32>(&device, &problem, &style);
         overlay::<f16>(&device, &problem, &style);
+        if device.modules.capability() >= 80 {
+            overlay::<bf16>(&device, &problem, &style);
+        }
     }
 }
 

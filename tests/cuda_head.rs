@@ -14,7 +14,7 @@ use camshaft::network::Window;
 use camshaft::tensor::Nhwc;
 use common::compare::{Allowance, assert_close};
 use common::cuda::{Buffer, Device, Guarded, Room, equal, integers};
-use half::f16;
+use half::{bf16, f16};
 
 const ROOMS: [Room; 2] = [Room::Guarded, Room::Exact];
 
@@ -41,6 +41,9 @@ fn max_pool2d() {
         assert!(want.iter().any(|v| v.is_nan()), "a NaN wins its windows");
         max_pool2d_of::<f32>(&device, ROOMS[index % 2], shape, window, &x, &want);
         max_pool2d_of::<f16>(&device, ROOMS[index % 2], shape, window, &x, &want);
+        if device.modules.capability() >= 80 {
+            max_pool2d_of::<bf16>(&device, ROOMS[index % 2], shape, window, &x, &want);
+        }
     }
 }
 
@@ -63,6 +66,9 @@ fn global_avg_pool() {
         let want = reference::global_avg_pool(&Nhwc::new(shape, x.clone()));
         global_avg_pool_of::<f32>(&device, ROOMS[index % 2], shape, &x, &want);
         global_avg_pool_of::<f16>(&device, ROOMS[index % 2], shape, &x, &want);
+        if device.modules.capability() >= 80 {
+            global_avg_pool_of::<bf16>(&device, ROOMS[index % 2], shape, &x, &want);
+        }
     }
 }
 
@@ -85,6 +91,9 @@ fn linear() {
         let want = reference::linear(&x, &w, &bias);
         linear_of_means::<f32>(&device, ROOMS[index % 2], shape, [&x, &w, &bias], &want);
         linear_of_means::<f16>(&device, ROOMS[index % 2], shape, [&x, &w, &bias], &want);
+        if device.modules.capability() >= 80 {
+            linear_of_means::<bf16>(&device, ROOMS[index % 2], shape, [&x, &w, &bias], &want);
+        }
     }
 }
 
@@ -136,6 +145,9 @@ fn linear_of_the_mean() {
         let want = reference::linear(&means, &w, &bias);
         linear_of_features::<f32>(&device, ROOMS[index % 2], shape, [&x, &w, &bias], [&means, &want]);
         linear_of_features::<f16>(&device, ROOMS[index % 2], shape, [&x, &w, &bias], [&means, &want]);
+        if device.modules.capability() >= 80 {
+            linear_of_features::<bf16>(&device, ROOMS[index % 2], shape, [&x, &w, &bias], [&means, &want]);
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use common::cuda::{Device, Guarded, Room, equal, integers};
 use common::goldens::{Golden, MethodGolden};
 use common::methods::{Batch, asked, largest, target, telling};
 use common::seeded::Values;
-use half::f16;
+use half::{bf16, f16};
 
 /// Of the largest magnitude: the device's rows are the processor's, rounded to f32, but its weighted sums are f32.
 const ROWS: f32 = 1e-5;
@@ -55,7 +55,11 @@ fn every_method_is_the_processors() {
         let room = if index % 2 == 0 { Room::Guarded } else { Room::Exact };
         let batch = Batch::integers(shape, classes, room);
         let given = Targets::Given(vec![Target::of_class(1), Target::of_class(0)]);
-        check::<f16>(&device, &batch, "two classes", &asked(given, Method::ONE_PASS, None));
+        let two = asked(given, Method::ONE_PASS, None);
+        check::<f16>(&device, &batch, "two classes", &two);
+        if device.modules.capability() >= 80 {
+            check::<bf16>(&device, &batch, "two classes", &two);
+        }
         check::<f32>(&device, &batch, "ranked", &asked(Targets::Top(2, Score::Logit), Method::ONE_PASS, None));
         for &library in Library::ALL {
             let targets = Targets::Given(vec![Target::of_class(classes - 1)]);

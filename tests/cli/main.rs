@@ -14,6 +14,8 @@ mod commands;
 mod disk;
 mod evaluate;
 mod fetch;
+#[cfg(feature = "cuda")]
+mod forecast;
 mod hardship;
 mod inputs;
 mod methods;

@@ -70,10 +70,10 @@ def load_grad_cam(net, torch, x):
                 cam.batch_size = 64
             cam(input_tensor=x, targets=None)
             # What it returns is enlarged; the maps are compared at their own size.
-            grads = torch.stack([g.detach() for g in cam.activations_and_grads.gradients]) if cam.uses_gradients else None
-            acts = cam.activations_and_grads.activations[0]
-            if grads is None or name not in CHECKED:
+            if name not in CHECKED:
                 return None
+            grads = torch.stack([g.detach() for g in cam.activations_and_grads.gradients])
+            acts = cam.activations_and_grads.activations[0]
             weights = grads[0].clamp(min=0) if name == "layercam" else grads[0].mean((2, 3), keepdim=True)
             return (weights * acts).sum(1).clamp(min=0)
 

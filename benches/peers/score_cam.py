@@ -12,6 +12,7 @@ picture to the map in a file; torchcam's begins with the picture in memory.
 """
 
 import argparse
+import importlib.metadata
 import json
 import pathlib
 import re
@@ -101,7 +102,7 @@ def main():
     print(f"batch {args.batch}, {args.threads} threads; maps agree within {worst:.1e}")
     print("| | plain, ms an image | masked, ms an image | plain / masked | whole map, s |")
     print("|---|---|---|---|---|")
-    for name, plain, run in [("camshaft", plain, ours), (f"torchcam {torch.__version__.split('+')[0]}", theirs["plain_ms"], theirs)]:
+    for name, plain, run in [("camshaft", plain, ours), (f"torchcam {importlib.metadata.version('torchcam')}", theirs["plain_ms"], theirs)]:
         print(f"| {name} | {plain:.2f} | {run['masked_ms']:.2f} | {plain / run['masked_ms']:.2f} | {run['seconds']:.1f} |")
 
 

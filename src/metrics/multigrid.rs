@@ -2,6 +2,8 @@
 
 use std::ops::{Add, Mul, Sub};
 
+use pulp::{Simd, WithSimd};
+
 /// Entries of a symmetric matrix that couples each cell of an `h` x `w` grid with its eight neighbours, and zeros for cells that are
 /// no unknowns. A frame of such cells lies round the grid, so that every cell has eight neighbours in memory.
 pub(super) struct Level {
@@ -81,7 +83,7 @@ impl Level {
 
     /// `r = b - A x`; all of them are 0 in the frame.
     pub fn residual<T: Number>(&self, b: &[T], x: &[T], r: &mut [T]) {
-        pulp::Arch::new().dispatch(|| self.residual_by_vectors(b, x, r));
+        pulp::Arch::new().dispatch(Residual { level: self, b, x, r });
     }
 
     #[inline(always)]
@@ -176,6 +178,23 @@ impl Level {
                 }
             }
         }
+    }
+}
+
+/// The arguments of [`Level::residual`], for the vectors that this machine has: only what is inlined here is compiled for them.
+struct Residual<'a, T> {
+    level: &'a Level,
+    b: &'a [T],
+    x: &'a [T],
+    r: &'a mut [T],
+}
+
+impl<T: Number> WithSimd for Residual<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        self.level.residual_by_vectors(self.b, self.x, self.r);
     }
 }
 

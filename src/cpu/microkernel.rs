@@ -90,13 +90,10 @@ fn tile<S: Simd, const PIXELS: usize>(simd: S, tile: Tile) {
     let Tile { x, starts, taps, filter, next, y, add } = tile;
     let (filter, _) = S::as_simd_f32s(filter);
     let (filter, _) = filter.as_chunks::<VECTORS>();
-    let block = block(S::F32_LANES);
-    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; PIXELS];
-    if add {
-        for (sums, y) in sums.iter_mut().zip(y.chunks_exact(block)) {
-            sums.copy_from_slice(S::as_simd_f32s(y).0);
-        }
-    }
+    let (y, _) = S::as_mut_simd_f32s(y);
+    // Copied as a whole: a loop of a length that the compiler does not know would keep the sums in memory, not in registers.
+    let y: &mut [[S::f32s; VECTORS]; PIXELS] = y.as_chunks_mut().0.first_chunk_mut().expect("room for the sums of every pixel");
+    let mut sums = if add { *y } else { [[simd.splat_f32s(0.0); VECTORS]; PIXELS] };
     for r in 0..taps.runs {
         let x: [&[f32]; PIXELS] = std::array::from_fn(|j| &x[starts[j] + r * taps.apart..][..taps.run]);
         let first = r * taps.run;
@@ -110,12 +107,11 @@ fn tile<S: Simd, const PIXELS: usize>(simd: S, tile: Tile) {
             }
         }
     }
-    for (sums, y) in sums.iter().zip(y.chunks_exact_mut(block)) {
-        S::as_mut_simd_f32s(y).0.copy_from_slice(sums);
-    }
+    *y = sums;
 }
 
-/// Asks for the cache line of `numbers[index]`, to the second-level cache: a hint, which beyond the end does no harm.
+/// Asks for the cache line of `numbers[index]`, to the second-level cache, where stable Rust can (on x86-64): a hint, which beyond
+/// the end does no harm.
 #[inline(always)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
 fn fetch(numbers: &[f32], index: usize) {

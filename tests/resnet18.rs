@@ -80,6 +80,11 @@ fn cpu_agrees_with_pytorch() {
 fn check_cpu(golden: &Golden, model: &Model, isa: Isa) {
     let name = format!("{} with {}", golden.name, isa.name());
     let cpu = Cpu::with_isa(model, Some(2), isa).unwrap();
+    let plan = cpu.plan([golden.meta.n, golden.meta.h, golden.meta.w]).unwrap();
+    let kernel = if isa == Isa::Portable { "im2col_gemm" } else { isa.name() };
+    for step in plan.steps.iter().filter(|step| step.kernel.starts_with("conv2d")) {
+        assert!(step.kernel.contains(kernel), "{name}: {} runs as {}", step.layer, step.kernel);
+    }
     let mut checked = 0;
     let Forward { features, logits } = cpu
         .forward_with(&input(golden), |layer, shape, data| {

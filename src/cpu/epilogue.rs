@@ -61,12 +61,50 @@ impl Epilogue<'_> {
 
 #[cfg(test)]
 mod tests {
+    use pulp::WithSimd;
+
     use super::*;
+    use crate::cpu::isa::{Isa, Vectors};
 
     #[test]
     fn relu_keeps_nan() {
         let mut y = [f32::NAN, -1.0];
         Epilogue { bias: &[0.0, 0.0], residual: None, relu: true }.apply(&mut y, 0);
         assert!(y[0].is_nan() && y[1] == 0.0);
+    }
+
+    struct Store<'a> {
+        epilogue: Epilogue<'a>,
+        sums: &'a [f32],
+        y: &'a mut [f32],
+    }
+
+    impl WithSimd for Store<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            self.epilogue.store(simd, self.sums, 0, 0, self.y);
+        }
+    }
+
+    /// Bit for bit, with NaN, infinities and both zeros, in whole registers and beyond them.
+    #[test]
+    fn vectors_finish_as_numbers_do() {
+        const SUMS: [f32; 7] = [f32::NAN, -1.0, f32::INFINITY, -0.0, f32::NEG_INFINITY, 2.5, 0.0];
+        let sums: Vec<f32> = SUMS.into_iter().cycle().take(37).collect();
+        let bias: Vec<f32> = (0..37).map(|k| [0.0, -3.0, 0.25][k % 3]).collect();
+        let residual: Vec<f32> = (0..37).map(|k| [1.0, -0.5][k % 2]).collect();
+        for (residual, relu) in [(None, true), (None, false), (Some(&residual[..]), true), (Some(&residual[..]), false)] {
+            let epilogue = Epilogue { bias: &bias, residual, relu };
+            let mut want = sums.clone();
+            epilogue.apply(&mut want, 0);
+            for vectors in Isa::ALL.into_iter().filter_map(Vectors::new) {
+                let mut y = vec![7.0; 37];
+                vectors.run(Store { epilogue, sums: &sums, y: &mut y });
+                let same = |(got, want): (&f32, &f32)| got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan();
+                assert!(y.iter().zip(&want).all(same), "{vectors:?}: {y:?}, expected {want:?}");
+            }
+        }
     }
 }

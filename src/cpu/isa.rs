@@ -98,3 +98,14 @@ impl Vectors {
         }
     }
 }
+
+#[cfg(all(test, target_arch = "aarch64"))]
+mod tests {
+    use super::*;
+
+    /// Every 64-bit ARM has NEON: tests over all sets that a machine has include it, and a network uses it.
+    #[test]
+    fn neon_is_chosen() {
+        assert_eq!(Isa::detect(), Isa::Neon);
+    }
+}

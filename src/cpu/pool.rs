@@ -170,4 +170,19 @@ mod tests {
             }
         }
     }
+
+    /// On small integers, whose sums are exact, for equality: rows of whole groups of sums, of less than one and of both.
+    #[test]
+    fn linear_equals_the_definition() {
+        for (n, c, k) in [(1, 64, 3), (2, 5, 130), (3, 97, 65), (1, 1, 1)] {
+            let integers = |len: usize, step: usize| (0..len).map(|i| (i * step % 17) as f32 - 8.0).collect::<Vec<f32>>();
+            let (x, weight, bias) = (integers(n * c, 5), integers(k * c, 7), integers(k, 3));
+            let want = reference::linear(&x, &weight, &bias);
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+                let mut y = vec![f32::NAN; n * k];
+                linear(Vectors::new(isa), &x, &weight, &bias, &mut y);
+                assert_eq!(y, want, "{n} x {c} to {k}, {}", isa.name());
+            }
+        }
+    }
 }

@@ -3,9 +3,10 @@
 use std::sync::{Mutex, MutexGuard};
 
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 use super::pipeline::{Outcome, Pipeline, Run, Slot, open};
-use super::source::{self, Images, Show, Source};
+use super::source::{self, Images, Planned, Show, Source};
 use super::{CudaError, DevicePasses, DeviceTimes, Kept, Modules, Unsupported, device, facts};
 use crate::bench::GpuFacts;
 use crate::cam::{Enlarge, Enlargement, Found, Mask, Selection};
@@ -159,7 +160,11 @@ impl Cuda {
             Images::Inputs(inputs) => {
                 let (h, w) = source::size(inputs)?;
                 match inputs.iter().map(|input| input.photograph()).collect::<Option<Vec<_>>>() {
-                    Some(photographs) => start(Source::Pictures(&photographs), [inputs.len(), h, w]),
+                    Some(photographs) => {
+                        // Rayon may take up other tasks meanwhile, one that waits for this device among them: not under the lock.
+                        let planned: Vec<Planned<'_>> = photographs.into_par_iter().map(Planned::new).collect();
+                        start(Source::Pictures(&planned), [inputs.len(), h, w])
+                    }
                     None => tensor(&input::batch(inputs)), // some were prepared elsewhere
                 }
             }

@@ -258,8 +258,8 @@ impl Plan {
         self.mark.clear();
         match images {
             Source::Tensor(values) => self.upload_tensor::<T>(values)?,
-            Source::Pictures(photographs) => {
-                let staged = staging.upload(&self.stream, photographs)?;
+            Source::Pictures(pictures) => {
+                let staged = staging.upload(&self.stream, pictures)?;
                 self.source = (body.operators.preprocess(self.blueprint.image_channels).name(), "`preprocess`");
                 for (index, staged) in staged.iter().enumerate() {
                     self.end_source(self.preprocess(body, index, staging, staged), serial)?;
@@ -274,7 +274,13 @@ impl Plan {
     }
 
     /// Enqueues the resize, the cut and the normalisation of one picture.
-    fn preprocess<T: Real>(&self, body: &Body<'_, T>, index: usize, staging: &Staging, staged: &Staged) -> Result<(), CudaError> {
+    fn preprocess<T: Real>(
+        &self,
+        body: &Body<'_, T>,
+        index: usize,
+        staging: &Staging,
+        staged: &Staged<'_>,
+    ) -> Result<(), CudaError> {
         let Some((words, window, between)) = staging.spans(staged) else { return Ok(()) };
         let [_, h, w] = self.blueprint.key.image;
         let pixels = self.blueprint.pixels.part(index, h * w * 3);
@@ -282,7 +288,7 @@ impl Plan {
         let args = PreprocessArgs {
             window,
             pitch: 3 * staged.tables.window().0.len(),
-            tables: &staged.tables,
+            tables: staged.tables,
             words,
             between,
             crop: self.arena.span_mut(pixels),

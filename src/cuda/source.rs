@@ -1,6 +1,6 @@
 //! What a pass reads, and what becomes of its maps.
 
-use super::CudaError;
+use super::{CudaError, PreprocessTables};
 use crate::cam::Enlarge;
 use crate::input::{Input, Photograph};
 use crate::render::Style;
@@ -31,7 +31,19 @@ pub(super) enum Source<'a> {
     /// `[N, H, W, 3]`.
     Tensor(&'a [f32]),
     /// To be resized.
-    Pictures(&'a [&'a Photograph]),
+    Pictures(&'a [Planned<'a>]),
+}
+
+/// A picture with what its resize takes, which is worked out before the device is locked.
+pub(super) struct Planned<'a> {
+    pub photograph: &'a Photograph,
+    pub tables: PreprocessTables,
+}
+
+impl<'a> Planned<'a> {
+    pub(super) fn new(photograph: &'a Photograph) -> Self {
+        Self { photograph, tables: PreprocessTables::new(&photograph.recipe, &photograph.plan) }
+    }
 }
 
 impl<'a> Source<'a> {

@@ -1,13 +1,16 @@
 //! Decoded pictures on their way to the device.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use cudarc::driver::{CudaStream, PinnedHostSlice};
-use rayon::prelude::*;
 
 use super::arena::{Arena, Layout, Region};
+use super::source::Planned;
 use super::{CudaError, PreprocessTables, Span, SpanMut};
-use crate::input::Photograph;
+
+/// Bytes that are worth a thread: they take some hundred microseconds to copy, the start of a thread some tens.
+const SHARE: usize = 4 << 20;
 
 /// Pinned host memory and device memory for the pictures of one batch and the tables that their size asks for, kept from one
 /// batch to the next and enlarged where that is needed. The stream that uses it is idle when it is filled.
@@ -19,29 +22,32 @@ pub(super) struct Staging {
 }
 
 /// One picture in the device memory of a [`Staging`].
-pub(super) struct Staged {
-    pub tables: PreprocessTables,
+pub(super) struct Staged<'a> {
+    pub tables: &'a PreprocessTables,
     words: Region,
     window: Region,
     between: Region,
 }
 
 impl Staging {
-    /// Copies the part of each picture that its crop shows to pinned memory, on all threads, and enqueues one copy of
-    /// everything to the device.
+    /// Copies the part of each picture that its crop shows to pinned memory, on several threads where that is much, and enqueues
+    /// one copy of everything to the device.
     ///
     /// # Errors
     /// [`CudaError::OutOfMemory`], or what else the driver says.
-    pub(super) fn upload(&mut self, stream: &Arc<CudaStream>, photographs: &[&Photograph]) -> Result<Vec<Staged>, CudaError> {
-        let tables: Vec<PreprocessTables> =
-            photographs.par_iter().map(|photograph| PreprocessTables::new(&photograph.recipe, &photograph.plan)).collect();
+    pub(super) fn upload<'a>(
+        &mut self,
+        stream: &Arc<CudaStream>,
+        pictures: &'a [Planned<'a>],
+    ) -> Result<Vec<Staged<'a>>, CudaError> {
+        let tables = || pictures.iter().map(|picture| &picture.tables);
         let mut layout = Layout::default();
         let place =
             |tables: &PreprocessTables| (layout.place::<i32>(tables.words().len()), layout.place::<u8>(tables.window_bytes()));
-        let places: Vec<(Region, Region)> = tables.iter().map(place).collect();
+        let places: Vec<(Region, Region)> = tables().map(place).collect();
         let uploaded = layout.whole();
         // One picture follows the other on the stream, so that they share what lies between the passes.
-        let between = layout.place::<u8>(tables.iter().map(PreprocessTables::between_bytes).max().unwrap_or(0));
+        let between = layout.place::<u8>(tables().map(PreprocessTables::between_bytes).max().unwrap_or(0));
         self.make_room(stream, &layout, uploaded.bytes())?;
         let (Some(arena), Some(host)) = (&mut self.arena, &mut self.host) else { return Ok(Vec::new()) };
 
@@ -55,12 +61,13 @@ impl Staging {
             parts.push((&mut of_words[words.start - done..words.end - done], of_window));
             (rest, done) = (after, window.end);
         }
-        parts.into_par_iter().zip(&tables).zip(photographs).for_each(|(((words, window), tables), photograph)| {
+        let jobs: Vec<_> = parts.into_iter().zip(pictures).collect();
+        share(jobs, uploaded.bytes() / SHARE, |((words, window), Planned { photograph, tables })| {
             words.copy_from_slice(bytemuck::cast_slice(tables.words()));
             tables.copy_window(&photograph.rgb, window);
         });
         stream.memcpy_htod(&host.as_slice()?[..uploaded.bytes()], &mut arena.bytes_mut(uploaded))?;
-        let staged = tables.into_iter().zip(places).map(|(tables, (words, window))| {
+        let staged = tables().zip(places).map(|(tables, (words, window))| {
             let between = between.first(tables.between_bytes());
             Staged { tables, words, window, between }
         });
@@ -68,7 +75,7 @@ impl Staging {
     }
 
     /// The tables, the window and the room between the passes of one picture, for launches on the stream of the upload.
-    pub(super) fn spans(&self, staged: &Staged) -> Option<(Span<'_, i32>, Span<'_, u8>, SpanMut<'_, u8>)> {
+    pub(super) fn spans(&self, staged: &Staged<'_>) -> Option<(Span<'_, i32>, Span<'_, u8>, SpanMut<'_, u8>)> {
         let arena = self.arena.as_ref()?;
         Some((arena.span(staged.words), arena.span(staged.window), arena.span_mut(staged.between)))
     }
@@ -92,5 +99,44 @@ impl Staging {
             self.capacity = layout.bytes();
         }
         Ok(())
+    }
+}
+
+/// Does `work` for all `jobs` on this thread and up to as many more as make `threads`.
+///
+/// They are none of rayon's: a thread of rayon that waits takes up other tasks of its pool, and such a task may want the device, which
+/// is locked by this very thread.
+fn share<T: Send>(jobs: Vec<T>, threads: usize, work: impl Fn(T) + Sync) {
+    let threads = threads.min(jobs.len()).min(rayon::current_num_threads());
+    let jobs = Mutex::new(jobs.into_iter());
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let run = || {
+        while let Some(job) = next() {
+            work(job);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            let _ = thread::Builder::new().spawn_scoped(scope, run); // without it the others have more to do
+        }
+        run();
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn jobs_are_done_once_whatever_the_threads() {
+        for threads in [0, 1, 2, 50] {
+            let done: Vec<AtomicUsize> = (0..20).map(|_| AtomicUsize::new(0)).collect();
+            share((0..20).collect(), threads, |job: usize| {
+                done[job].fetch_add(1, Ordering::Relaxed);
+            });
+            assert!(done.iter().all(|times| times.load(Ordering::Relaxed) == 1), "{threads} threads");
+        }
     }
 }

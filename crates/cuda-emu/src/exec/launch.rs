@@ -1,8 +1,10 @@
 //! Runs a launch: its limits, its blocks, and what they add up to.
 
 use std::collections::VecDeque;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::thread;
 
 use crate::memory::{Beside, LaunchView, Memory, ViewOptions};
 use crate::profile::Profile;
@@ -51,19 +53,17 @@ pub(crate) fn run_beside(launch: &Launch<'_>, memory: &Memory, beside: Vec<Besid
     let job = Job { launch, template, view, blocks, resident, progress: Mutex::default(), stopped: AtomicBool::new(false) };
     let total = Mutex::new(Total::default());
     let wanted = match launch.options.workers {
-        0 => rayon::current_num_threads(),
+        0 => thread::available_parallelism().map_or(1, NonZero::get),
         workers => workers,
     };
     let workers = wanted.min(job.blocks.len());
-    if workers <= 1 {
+    // Threads of its own: one of rayon's that waits would take up a task of its caller's, which may call the driver in turn.
+    thread::scope(|scope| {
+        for _ in 1..workers {
+            let _ = thread::Builder::new().spawn_scoped(scope, || job.work(&total)); // without it the others have more to do
+        }
         job.work(&total);
-    } else {
-        rayon::scope(|scope| {
-            for _ in 0..workers {
-                scope.spawn(|_| job.work(&total));
-            }
-        });
-    }
+    });
     let total = total.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     let begins_early = total.blocks_let_go == job.blocks.len() as u64;
     let overlap = Overlap { footprint: job.view.footprint(&launch.kernel.name), waits: total.waits, begins_early };

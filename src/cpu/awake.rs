@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use rayon::{ThreadPool, Yield};
 
+use super::enter;
+
 /// Looks for work in vain after which the processor is offered to other programs at each further one: some tens of microseconds,
 /// longer than a layer that is divided well leaves a thread alone.
 const PATIENCE: u32 = 1000;
@@ -16,16 +18,19 @@ const LIMIT: Duration = Duration::from_millis(1);
 /// fraction of a millisecond each; to wake a thread that went to sleep between two of them takes a good part of that.
 pub(super) fn awake<R: Send>(pool: &ThreadPool, work: impl FnOnce() -> R + Send) -> R {
     let over = &AtomicBool::new(false);
-    pool.scope(|scope| {
-        let leader = rayon::current_thread_index();
-        scope.spawn_broadcast(move |_, thread| {
-            if leader != Some(thread.index()) {
-                look_for_work(over);
-            }
-        });
-        let _end = End(over);
-        work()
-    })
+    let lead = || {
+        pool.scope(|scope| {
+            let leader = rayon::current_thread_index();
+            scope.spawn_broadcast(move |_, thread| {
+                if leader != Some(thread.index()) {
+                    look_for_work(over);
+                }
+            });
+            let _end = End(over);
+            work()
+        })
+    };
+    enter(pool, lead)
 }
 
 /// Does what is to be done until the pass is `over`, or nothing was to be done for [`LIMIT`].

@@ -7,6 +7,7 @@ mod conv2d;
 mod conv2d_direct;
 mod conv2d_im2col_gemm;
 mod conv2d_winograd;
+mod enter;
 mod epilogue;
 mod filter;
 mod isa;
@@ -24,6 +25,7 @@ use std::sync::Mutex;
 use awake::awake;
 use conv2d::{Algorithm, Problem};
 use conv2d_direct::conv2d_direct_max_pool;
+use enter::enter;
 use epilogue::Epilogue;
 use filter::Kcrs;
 pub use isa::Isa;
@@ -153,7 +155,7 @@ impl Cpu {
         let network = model.network().clone();
         // Which algorithm is quickest hardly depends on the size of the images, of which none is known yet.
         let shapes = network.shapes(1, 224, 224)?;
-        let convolutions = pool.install(|| Convolutions::new(model, &shapes, isa))?;
+        let convolutions = enter(&pool, || Convolutions::new(model, &shapes, isa))?;
         let slots = Slots::plan(&network);
         Ok(Self {
             network,
@@ -205,10 +207,11 @@ impl Cpu {
         })
     }
 
-    /// Has every image of a batch written by `make`, which is given its number, on the threads of the forward pass.
+    /// Has every image of a batch written by `make`, which is given its number, on the threads of the forward pass. It must not wait for
+    /// a pool whose threads wait for this.
     pub fn make(&self, images: &mut Nhwc, make: &(dyn Fn(usize, &mut [f32]) + Sync)) {
         let size = images.shape()[1..].iter().product::<usize>().max(1);
-        self.pool.install(|| images.data_mut().par_chunks_exact_mut(size).enumerate().for_each(|(at, image)| make(at, image)));
+        enter(&self.pool, || images.data_mut().par_chunks_exact_mut(size).enumerate().for_each(|(at, image)| make(at, image)));
     }
 
     /// Numbers of each buffer, in whole cache lines.

@@ -9,7 +9,8 @@ use crate::tensor::Nhwc;
 impl Engine {
     /// Logits of `count` normalised images `[h, w, 3]` that `make` writes: the masked, blurred or perturbed kin of an image. At
     /// most [`Engine::batch`] of them are in memory at a time. `make` is given an image's number and what an earlier one left in
-    /// its place, on the threads of the forward pass; `each` a number and the logits `[K]`, in order, on this one.
+    /// its place, on the threads of the forward pass, and must not wait for a pool whose threads wait for this; `each` is given a number
+    /// and the logits `[K]`, in order, on this one.
     ///
     /// ```
     /// # use camshaft::{Engine, input::Picture};

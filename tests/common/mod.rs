@@ -15,3 +15,4 @@ pub mod safetensors_file;
 pub mod seeded;
 #[cfg(feature = "cuda")]
 pub mod software;
+pub mod watchdog;

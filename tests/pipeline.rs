@@ -1,5 +1,8 @@
 //! Many pictures through the pipeline: the same results as without it, in order, within bounds, and never a thread that hangs.
 
+mod common;
+
+use std::cell::Cell;
 use std::ops::ControlFlow::{Break, Continue};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -9,6 +12,7 @@ use std::time::Duration;
 use camshaft::input::{Picture, Recipe};
 use camshaft::pipeline::Explained;
 use camshaft::{Device, Engine, Error, Request};
+use common::watchdog::Watchdog;
 use image::{Rgb, RgbImage};
 
 /// The bundled model on small inputs.
@@ -258,4 +262,47 @@ fn panics_come_out() {
         };
         assert!(catch_unwind(AssertUnwindSafe(run)).is_err(), "{at}");
     }
+}
+
+/// A reader that waits for room finishes others meanwhile. What panics there passes through the reader, which here, as the one of
+/// picture files, takes it for a fault of its own picture.
+#[test]
+fn panics_come_out_of_a_reader_that_waits_for_room() {
+    let _watchdog = Watchdog::new("a panic under a reader");
+    thread_local! {
+        static READS: Cell<bool> = const { Cell::new(false) };
+    }
+    let (engine, request) = (engine(1), Request::top(1));
+    let read = |index: &usize, room: &mut dyn FnMut(u64)| {
+        READS.set(true);
+        let read = catch_unwind(AssertUnwindSafe(|| room(1000)));
+        READS.set(false);
+        read.map(|()| picture(*index)).map_err(|_| Fault("the decoder gave up".to_owned()))
+    };
+    let finish = |index: usize, _| {
+        assert!(!READS.get(), "on purpose");
+        index
+    };
+    let pipeline = engine.pipeline(&request).workers(1).memory(1);
+    assert!(catch_unwind(AssertUnwindSafe(|| pipeline.run(0..500, read, finish, |_| Continue(())))).is_err());
+}
+
+/// Numbers that no machine has room for are bounds, not sizes.
+#[test]
+fn bounds_may_be_as_large_as_they_like() {
+    let _watchdog = Watchdog::new("large bounds");
+    let (engine, request) = (engine(usize::MAX), Request::top(1));
+    let mut shown = 0;
+    let read = |index: &usize, room: &mut dyn FnMut(u64)| {
+        room(u64::MAX);
+        room(u64::MAX);
+        Ok::<_, Fault>(picture(*index))
+    };
+    let each = |index| {
+        assert_eq!(index, shown);
+        shown += 1;
+        Continue(())
+    };
+    engine.pipeline(&request).workers(2).memory(u64::MAX).run(0..9, read, |index, _| index, each).unwrap();
+    assert_eq!(shown, 9);
 }

@@ -106,7 +106,7 @@ impl<'e> Pipeline<'e> {
 
     /// Inputs between the iterator and `each`: two batches at the network, one being read, and two a worker.
     fn depth(&self) -> usize {
-        3 * self.engine.batch() + 2 * self.workers
+        self.engine.batch().saturating_mul(3).saturating_add(self.workers.saturating_mul(2))
     }
 
     /// Takes `inputs` through all stages; returns when the last result was handed to `each`, or `each` broke off.
@@ -137,7 +137,11 @@ impl<'e> Pipeline<'e> {
             let input = self.engine.prepare(&picture)?;
             Ok(Prepared { photo: self.photos.then_some(picture), input })
         };
-        let finish = |index, input, explained| window.put_done(index, finish(input, explained));
+        let finish = |index, input, explained| {
+            // One of its own: `read` may be waiting for room meanwhile, and whatever it calls may catch panics.
+            let _guard = window.guard();
+            window.put_done(index, finish(input, explained));
+        };
         let work = || {
             let _guard = window.guard();
             while let Some(taken) = window.take() {
@@ -169,7 +173,7 @@ impl<'e> Pipeline<'e> {
                 window.put_batch(first, forward.collect(before));
             }
         };
-        thread::scope(|scope| {
+        let done = thread::scope(|scope| {
             let _guard = window.guard();
             let spawn = |name: &str, run| thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, run).map(drop);
             let network: Box<dyn FnOnce() + Send> = Box::new(run_network);
@@ -177,7 +181,7 @@ impl<'e> Pipeline<'e> {
             for (name, run) in workers.chain([("network", network)]) {
                 if let Err(source) = spawn(name, run) {
                     window.stop();
-                    return Err(Error::Threads { threads: self.workers + 1, source });
+                    return Err(Error::Threads { threads: self.workers.saturating_add(1), source });
                 }
             }
             while let Some(done) = window.next_done() {
@@ -186,7 +190,9 @@ impl<'e> Pipeline<'e> {
                 }
             }
             Ok(())
-        })
+        });
+        assert!(!window.panicked(), "`finish` panicked, and `read` has caught that");
+        done
     }
 }
 

@@ -29,8 +29,9 @@ struct State<I, E, T> {
     ended: bool,
     /// The caller broke off, or a thread panicked.
     stopped: bool,
-    /// Bytes of pictures in memory.
-    in_use: u64,
+    panicked: bool,
+    /// Bytes of pictures in memory; wide enough for whatever a caller says of them.
+    in_use: u128,
 }
 
 enum Slot<I, E, T> {
@@ -60,8 +61,16 @@ type Seen<I, E> = (I, Result<Explained, E>);
 
 impl<S: Iterator<Item = I>, I, E, T> Window<S, I, E, T> {
     pub(super) fn new(source: S, depth: usize, batch: usize, memory: u64) -> Self {
-        let slots = VecDeque::with_capacity(depth);
-        let state = State { slots, first: 0, next: 0, fetching: false, ended: false, stopped: false, in_use: 0 };
+        let state = State {
+            slots: VecDeque::new(),
+            first: 0,
+            next: 0,
+            fetching: false,
+            ended: false,
+            stopped: false,
+            panicked: false,
+            in_use: 0,
+        };
         Self { source: Mutex::new(source), state: Mutex::new(state), changed: Condvar::new(), depth, batch, memory }
     }
 
@@ -151,7 +160,7 @@ impl<S: Iterator<Item = I>, I, E, T> Window<S, I, E, T> {
             if let Slot::AtNetwork(before) = state.slots[at] {
                 // What it still keeps.
                 let held = explained.as_ref().map_or(0, Explained::bytes);
-                state.in_use = state.in_use - before + held;
+                state.in_use = state.in_use - u128::from(before) + u128::from(held);
                 state.slots[at] = Slot::Explained(Box::new((input, explained)), held);
             }
         }
@@ -162,7 +171,7 @@ impl<S: Iterator<Item = I>, I, E, T> Window<S, I, E, T> {
         let mut state = self.lock();
         let at = index - state.first;
         if let Slot::Finishing(held) = state.slots[at] {
-            state.in_use -= held;
+            state.in_use -= u128::from(held);
         }
         state.slots[at] = Slot::Done(done);
         self.changed.notify_all();
@@ -192,6 +201,11 @@ impl<S: Iterator<Item = I>, I, E, T> Window<S, I, E, T> {
     pub(super) fn stop(&self) {
         self.lock().stopped = true;
         self.changed.notify_all();
+    }
+
+    /// Whether a thread panicked.
+    pub(super) fn panicked(&self) -> bool {
+        self.lock().panicked
     }
 
     /// Stops the others should this thread panic, so that none waits for ever.
@@ -252,7 +266,7 @@ impl Explained {
 pub(super) struct Room<'a, S: Iterator<Item = I>, I, E, T> {
     window: &'a Window<S, I, E, T>,
     index: usize,
-    taken: u64,
+    taken: u128,
 }
 
 impl<S: Iterator<Item = I>, I, E, T> Room<'_, S, I, E, T> {
@@ -261,7 +275,7 @@ impl<S: Iterator<Item = I>, I, E, T> Room<'_, S, I, E, T> {
     /// be waiting for what none of them frees.
     pub(super) fn take(&mut self, bytes: u64, finish: &impl Fn(usize, I, Result<Explained, E>)) {
         let mut state = self.window.lock();
-        while !state.stopped && self.index > state.first && state.in_use.saturating_add(bytes) > self.window.memory {
+        while !state.stopped && self.index > state.first && state.in_use + u128::from(bytes) > self.window.memory.into() {
             let at = self.index - state.first;
             state.slots[at] = Slot::Reading { waits: true };
             self.window.changed.notify_all(); // the network may go ahead with what there is
@@ -276,14 +290,14 @@ impl<S: Iterator<Item = I>, I, E, T> Room<'_, S, I, E, T> {
         }
         let at = self.index - state.first;
         state.slots[at] = Slot::Reading { waits: false };
-        state.in_use = state.in_use.saturating_add(bytes);
-        self.taken = self.taken.saturating_add(bytes);
+        state.in_use += u128::from(bytes);
+        self.taken += u128::from(bytes);
     }
 
     /// The input was read, and keeps `held` bytes of what was taken.
     pub(super) fn put(self, input: I, prepared: Result<Prepared, E>, held: u64) {
         let mut state = self.window.lock();
-        state.in_use = state.in_use - self.taken + held;
+        state.in_use = state.in_use - self.taken + u128::from(held);
         let at = self.index - state.first;
         state.slots[at] = Slot::Read(Box::new((input, prepared)), held);
         self.window.changed.notify_all();
@@ -296,6 +310,7 @@ pub(super) struct Guard<'a, S: Iterator<Item = I>, I, E, T>(&'a Window<S, I, E, 
 impl<S: Iterator<Item = I>, I, E, T> Drop for Guard<'_, S, I, E, T> {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            self.0.lock().panicked = true;
             self.0.stop();
         }
     }

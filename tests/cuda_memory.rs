@@ -5,13 +5,16 @@
 
 mod common;
 
-use camshaft::cam::Selection;
-use camshaft::cuda::{Cuda, CudaError, Options};
+use camshaft::cam::{Found, Selection};
+use camshaft::cuda::{Cuda, CudaError, Images, Options};
+use camshaft::input::{Input, Picture, Recipe};
 use camshaft::network::Model;
 use camshaft::tensor::{Nhwc, Precision};
 use camshaft::weights::WeightFile;
 use common::goldens::Golden;
+use common::watchdog::Watchdog;
 use common::{safetensors_file, seeded, software};
+use image::{Rgb, RgbImage};
 
 fn model(name: &str) -> Model {
     let golden = Golden::load(name);
@@ -52,6 +55,24 @@ fn batches_are_split_until_they_fit() {
     let CudaError::OutOfMemory { needed, free, .. } = error else { panic!("{error}") };
     assert!(needed > room && free <= room && free > 0, "{needed} {free} {room}");
     assert_eq!(cuda.run(&images, Selection::Top(2)).unwrap(), found);
+
+    // Pictures take memory of their own: such as have room one by one, and one that has none.
+    let mut recipe = Recipe::default();
+    (recipe.resize, recipe.crop) = (Some(64), Some(64));
+    let input = |side: u32| recipe.apply(&Picture::from_rgb("grey", RgbImage::from_pixel(side, side, Rgb([90; 3])))).unwrap();
+    let run = |inputs: &[&Input]| {
+        let mut found = Found::default();
+        let ticket = cuda.submit(Images::Inputs(inputs), Selection::Top(1), None).unwrap();
+        cuda.collect(ticket, &mut found).map(|()| found)
+    };
+    let (small, large) = (input(200), input(1000));
+    let _watchdog = Watchdog::new("a picture that has no room");
+    let several = run(&[&small; 6]).unwrap();
+    assert_eq!(several.images(), 6);
+    assert!((0..6).all(|image| several.logits(image) == run(&[&small]).unwrap().logits(0)));
+    let error = run(&[&large]).unwrap_err();
+    assert!(matches!(error, CudaError::OutOfMemory { what: "a batch's pictures", .. }), "{error}");
+    assert_eq!(run(&[&small; 6]).unwrap(), several);
 
     // Parameters that do not fit.
     let error = Cuda::new(&self::model("resnet18_w24_c10_33x224_n1_bf16"), 0, options).err().unwrap();

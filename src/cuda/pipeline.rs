@@ -281,7 +281,7 @@ impl<T: Real> Pipeline<T> {
     ) -> Result<(), CudaError> {
         let maps = Maps::of(selection, self.network.architecture().classes());
         let show = show.filter(|show| images.is_pictures() || !matches!(show, Show::Overlay(_)));
-        let mut first = 0;
+        let (mut first, mut released) = (0, false);
         while first < n {
             // The first lane as long as it is free, so that who waits for each pass needs the memory of one.
             let lane = self.lanes.iter().position(|lane| lane.flight.is_none()).unwrap_or_else(|| self.oldest());
@@ -291,6 +291,7 @@ impl<T: Real> Pipeline<T> {
             let key = Key { image: [count, h, w], pixels: images.is_pictures(), maps, show, joined: true };
             match self.launch(lane, images.part(first, count, h * w), key, selection, slot) {
                 Ok(()) => {
+                    released = false;
                     self.lanes[lane].turn = self.lanes.iter().map(|lane| lane.turn).max().unwrap_or(0) + 1;
                     first += count;
                     if first < n {
@@ -300,7 +301,8 @@ impl<T: Real> Pipeline<T> {
                         }
                     }
                 }
-                Err(error) if error.is_lack_of_memory() && self.release()? => {}
+                // Once: what the attempt itself has left would be there to release each time.
+                Err(error) if error.is_lack_of_memory() && !std::mem::replace(&mut released, true) && self.release()? => {}
                 Err(error) if error.is_about_size() && count > 1 => {
                     self.limits.insert((h, w), count.div_ceil(2));
                 }

@@ -23,8 +23,8 @@ use super::boxes;
 use super::draw::{Drawing, Look};
 use super::methods::Work;
 use super::run::{self, Finished, Run};
-use super::stdout;
 use super::table::Results;
+use super::{stderr, stdout};
 
 /// Maps in one row of a contact sheet.
 const COLUMNS: usize = 7;
@@ -116,9 +116,9 @@ pub fn run(args: &CamArgs) -> anyhow::Result<ExitCode> {
     }
     if smoothing.augment || methods.iter().any(|method| method.masks()) {
         let seconds = start_time.elapsed().as_secs_f64();
-        eprintln!("{forwards} forward passes in {seconds:.1} s, {:.1} a second", forwards as f64 / seconds);
+        stderr::line(format_args!("{forwards} forward passes in {seconds:.1} s, {:.1} a second", forwards as f64 / seconds));
     }
-    eprintln!("manifest: {}", path.display());
+    stderr::line(format_args!("manifest: {}", path.display()));
     Ok(tally.exit_code("; go on with the same command and --resume"))
 }
 

@@ -7,7 +7,7 @@ use camshaft::sources::{self, Options, Progress};
 
 use super::args::FetchArgs;
 use super::run::exit_code;
-use super::{progress, stdout};
+use super::{progress, stderr, stdout};
 
 /// Downloads each source and prints where it lies; one that fails is named and does not stop the others.
 pub fn run(args: &FetchArgs) -> anyhow::Result<ExitCode> {
@@ -17,7 +17,7 @@ pub fn run(args: &FetchArgs) -> anyhow::Result<ExitCode> {
             Ok(path) => stdout::line(&path.display().to_string())?,
             Err(error) => {
                 failed += 1;
-                eprintln!("error: {error}");
+                stderr::line(format_args!("error: {error}"));
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::stderr;
+
 /// Exit code of a run that was interrupted: that of a program ended by Ctrl-C.
 pub const EXIT_CODE: u8 = 130;
 
@@ -14,7 +16,7 @@ pub fn watch() {
         if REQUESTED.swap(true, Ordering::Relaxed) {
             std::process::exit(EXIT_CODE.into());
         }
-        eprintln!("\ninterrupted: finishing what is under way; once more to stop at once");
+        stderr::line("\ninterrupted: finishing what is under way; once more to stop at once");
     });
 }
 

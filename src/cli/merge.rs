@@ -6,7 +6,7 @@ use camshaft::output::{Merged, create_folder, merge};
 
 use super::args::MergeArgs;
 use super::run::exit_code;
-use super::{Usage, stdout};
+use super::{Usage, stderr, stdout};
 
 /// Puts the manifests of parts together.
 pub fn run(args: &MergeArgs) -> anyhow::Result<ExitCode> {
@@ -17,7 +17,7 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<ExitCode> {
     };
     create_folder(out)?;
     let Merged { path, parts, images, failed } = merge(&args.parts, out, args.force)?;
-    eprintln!("{images} images in {parts} parts");
+    stderr::line(format_args!("{images} images in {parts} parts"));
     stdout::unless_closed(stdout::line(&path.display().to_string()))?;
     Ok(exit_code(failed, images))
 }

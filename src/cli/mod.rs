@@ -20,6 +20,7 @@ mod options;
 mod progress;
 mod run;
 mod shell;
+mod stderr;
 mod stdout;
 mod table;
 mod truths;
@@ -54,6 +55,6 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if stdout::is_closed_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {error}"); // messages hold their causes
+    stderr::line(format_args!("error: {error}")); // messages hold their causes
     if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }

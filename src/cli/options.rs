@@ -11,7 +11,7 @@ use camshaft::tensor::Precision;
 use clap::Args;
 
 use super::args::choice;
-use super::{Usage, fetch, progress};
+use super::{Usage, fetch, progress, stderr};
 
 /// Names the device where the command line does not.
 const DEVICE: &str = "CAMSHAFT_DEVICE";
@@ -88,7 +88,7 @@ impl ModelOptions {
 /// Says on stderr when the choice of a device was not the fastest one's.
 fn tell_fallback(engine: &Engine) {
     if let Some(why) = engine.fallback() {
-        eprintln!("note: running on the cpu: {why}");
+        stderr::line(format_args!("note: running on the cpu: {why}"));
     }
 }
 

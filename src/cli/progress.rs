@@ -7,6 +7,8 @@ use std::time::Instant;
 use camshaft::engine::MaskedPasses;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
+use super::stderr;
+
 /// Inputs below which a bar is more noise than help.
 const MANY: usize = 10;
 
@@ -31,7 +33,7 @@ impl Images {
 
     /// Tells of an image that failed.
     pub fn error(&self, message: &str) {
-        self.suspend(|| eprintln!("error: {message}"));
+        self.suspend(|| stderr::line(format_args!("error: {message}")));
     }
 
     /// One image more is done; `failed` of all so far were in vain.
@@ -52,7 +54,7 @@ impl Images {
         self.bar.finish_and_clear();
         let seconds = self.start.elapsed().as_secs_f64();
         if let Some(done) = done.filter(|_| self.inputs >= MANY) {
-            eprintln!("{done} images in {seconds:.1} s, {:.1} images/s", done as f64 / seconds);
+            stderr::line(format_args!("{done} images in {seconds:.1} s, {:.1} images/s", done as f64 / seconds));
         }
     }
 }

@@ -12,7 +12,7 @@ use camshaft::pipeline::Explained;
 use serde::Serialize;
 
 use super::inputs::{Inputs, Missing};
-use super::{interrupt, progress};
+use super::{interrupt, progress, stderr};
 
 /// The bundled picture that stands in when no input is given: a name and a JPEG.
 const BUNDLED: (&str, &[u8]) = ("meadow.jpg", include_bytes!("../../assets/demo/meadow.jpg"));
@@ -181,13 +181,13 @@ impl Tally {
     /// The run's exit code; what did not go well is told on stderr. `resume`: how to go on after an interruption.
     pub fn exit_code(&self, resume: &str) -> ExitCode {
         if self.skipped > 0 {
-            eprintln!("{} of {} inputs were done already", self.skipped, self.inputs);
+            stderr::line(format_args!("{} of {} inputs were done already", self.skipped, self.inputs));
         }
         let code = exit_code(self.failed, self.skipped + self.done);
         if self.is_complete() {
             return code;
         }
-        eprintln!("interrupted after {} of {} inputs{resume}", self.skipped + self.done, self.inputs);
+        stderr::line(format_args!("interrupted after {} of {} inputs{resume}", self.skipped + self.done, self.inputs));
         ExitCode::from(interrupt::EXIT_CODE)
     }
 }
@@ -242,7 +242,7 @@ pub fn exit_code(failed: usize, inputs: usize) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if inputs > 1 {
-        eprintln!("{failed} of {inputs} inputs failed");
+        stderr::line(format_args!("{failed} of {inputs} inputs failed"));
     }
     ExitCode::FAILURE
 }

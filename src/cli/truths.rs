@@ -9,6 +9,8 @@ use camshaft::input::CropTransform;
 use camshaft::labels::Labels;
 use camshaft::metrics::{Annotated, Annotations, Mask, Object, Truth};
 
+use super::stderr;
+
 /// Names told of when something is missing.
 const TOLD: usize = 3;
 
@@ -97,10 +99,14 @@ impl Truths {
             bail!("{path}: no input is annotated: there are {}, and the file has {}", told(&strangers), told(&unseen));
         }
         if !strangers.is_empty() {
-            eprintln!("note: {} inputs without annotations are left out: {}", strangers.len(), told(&strangers));
+            stderr::line(format_args!("note: {} inputs without annotations are left out: {}", strangers.len(), told(&strangers)));
         }
         if !unseen.is_empty() {
-            eprintln!("warning: {path}: {} annotated images are not among the inputs: {}", unseen.len(), told(&unseen));
+            stderr::line(format_args!(
+                "warning: {path}: {} annotated images are not among the inputs: {}",
+                unseen.len(),
+                told(&unseen)
+            ));
         }
         self.places = places;
         Ok(())

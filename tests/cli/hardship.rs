@@ -119,3 +119,21 @@ fn a_reader_that_leaves() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
 }
+
+/// Nobody listens to what goes wrong: it goes wrong all the same, and no more than that.
+#[test]
+fn nobody_at_stderr() {
+    let bench = Bench::new();
+    for index in 0..30 {
+        bench.file(&format!("in/{index}.png"), if index % 3 == 1 { b"no picture".to_vec() } else { png(index, 20, 20) });
+    }
+    let deaf = |arguments: &[&str]| {
+        let mut child = bench.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stderr.take());
+        child.wait_with_output().unwrap()
+    };
+    let output = deaf(&["cam", "in", "--json", "--save=cam", "--class=0", "-o", "out"]);
+    assert_eq!((output.status.code(), String::from_utf8(output.stdout).unwrap().lines().count()), (Some(1), 30));
+    assert_eq!(bench.manifest("out")["images"].as_array().unwrap().len(), 30);
+    assert_eq!(deaf(&["cam", "in", "--class", "no such class"]).status.code(), Some(2));
+}

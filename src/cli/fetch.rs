@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use camshaft::Error;
 use camshaft::sources::{self, Options, Progress};
 
 use super::args::FetchArgs;
@@ -13,7 +12,7 @@ use super::{progress, stderr, stdout};
 pub fn run(args: &FetchArgs) -> anyhow::Result<ExitCode> {
     let mut failed = 0;
     for source in &args.sources {
-        match with_bar(|progress| Ok(sources::fetch(source, &Options::from_env(), progress)?)) {
+        match with_bar(|progress| sources::fetch(source, &Options::from_env(), progress)) {
             Ok(path) => stdout::line(&path.display().to_string())?,
             Err(error) => {
                 failed += 1;
@@ -25,7 +24,7 @@ pub fn run(args: &FetchArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Calls `work` with a progress bar that appears with the first bytes.
-pub fn with_bar<T>(work: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<T, Error>) -> Result<T, Error> {
+pub fn with_bar<T, E>(work: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<T, E>) -> Result<T, E> {
     let mut bar: Option<indicatif::ProgressBar> = None;
     let result = work(&mut |progress: Progress| {
         let bar = bar.get_or_insert_with(progress::download);

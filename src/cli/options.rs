@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use camshaft::Error;
-use camshaft::engine::{DEFAULT_BATCH, Device, Engine, EngineBuilder};
+use camshaft::engine::{DEFAULT_BATCH, Device, DeviceError, Engine, EngineBuilder};
 use camshaft::input::{Interpolation, Recipe};
 use camshaft::labels::Labels;
 use camshaft::sources::Source;
@@ -61,10 +61,12 @@ impl ModelOptions {
     }
 
     /// As [`Self::builder`], on the device that was asked for.
-    fn placed(&self) -> Result<EngineBuilder, Error> {
-        let device = match (self.device, std::env::var(DEVICE)) {
+    fn placed(&self) -> anyhow::Result<EngineBuilder> {
+        let device = match (self.device, std::env::var_os(DEVICE)) {
             (Some(device), _) => device,
-            (None, Ok(name)) if !name.is_empty() => name.parse()?,
+            (None, Some(name)) if !name.is_empty() => {
+                name.to_string_lossy().parse().map_err(|error: DeviceError| Usage(format!("{DEVICE}: {error}")))?
+            }
             (None, _) => Device::Auto,
         };
         let builder = self.builder()?.device(device);
@@ -80,8 +82,8 @@ impl ModelOptions {
     }
 
     /// The engine, for commands that look at no picture.
-    pub fn engine(&self) -> Result<Engine, Error> {
-        fetch::with_bar(|progress| self.placed()?.build_with_progress(progress)).inspect(tell_fallback)
+    pub fn engine(&self) -> anyhow::Result<Engine> {
+        fetch::with_bar(|progress| Ok(self.placed()?.build_with_progress(progress)?)).inspect(tell_fallback)
     }
 }
 
@@ -133,10 +135,10 @@ impl InputOptions {
     }
 
     /// The engine for pictures that are prepared so.
-    pub fn engine(&self, recipe: Recipe, model: &ModelOptions) -> Result<Engine, Error> {
+    pub fn engine(&self, recipe: Recipe, model: &ModelOptions) -> anyhow::Result<Engine> {
         fetch::with_bar(|progress| {
             let builder = model.placed()?.recipe(recipe).batch(self.batch as usize);
-            builder.watch(progress::masks()).build_with_progress(progress)
+            Ok(builder.watch(progress::masks()).build_with_progress(progress)?)
         })
         .inspect(tell_fallback)
     }

@@ -1,6 +1,6 @@
 //! Help, and mistakes in the command line.
 
-use super::program::Bench;
+use super::program::{Bench, Ran};
 
 const COMMANDS: [&str; 8] = ["cam", "classify", "merge", "info", "fetch", "labels", "completions", "man"];
 
@@ -76,4 +76,19 @@ fn mistakes_exit_with_2_and_write_nothing() {
     assert!(bench.list(".").is_empty());
     bench.run(["cam", "--colormap=rainbow"]).code(2).says(&["viridis"]);
     bench.run(["cam", "--alpha=1.5"]).code(2).says(&["from 0", "to 1"]);
+}
+
+#[test]
+fn a_bad_device_in_the_environment_is_named() {
+    let bench = Bench::new();
+    for name in ["gpu", "cuda:"] {
+        let ran = Ran::of(bench.command(["info", "--brief"]).env("CAMSHAFT_DEVICE", name)).code(2);
+        ran.says(&[&format!("error: CAMSHAFT_DEVICE: unknown device `{name}`; known: auto")]);
+    }
+    #[cfg(unix)]
+    {
+        let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"\xff");
+        Ran::of(bench.command(["info", "--brief"]).env("CAMSHAFT_DEVICE", name)).code(2).says(&["CAMSHAFT_DEVICE"]);
+    }
+    Ran::of(bench.command(["info", "--brief", "--device=cpu"]).env("CAMSHAFT_DEVICE", "gpu")).code(0);
 }

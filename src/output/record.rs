@@ -119,7 +119,8 @@ impl Record {
     /// follow it, is dropped: its image is explained again.
     fn read_back(&mut self) -> Result<bool, OutputError> {
         let mut lines = BufReader::new(&self.file);
-        let (mut offset, mut settings, mut begun, mut images) = (0, Value::Null, false, Vec::new());
+        let (mut offset, mut settings, mut begun) = (0, Value::Null, false);
+        let mut done: HashMap<String, VecDeque<Done>> = HashMap::new();
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -130,7 +131,7 @@ impl Record {
             match serde_json::from_slice(&line) {
                 Ok(Line::Settings(before)) if offset == 0 => settings = before,
                 Ok(Line::Begun) if offset > 0 => begun = true,
-                Ok(Line::Image(image)) if offset > 0 => images.push((image, offset)),
+                Ok(Line::Image(image)) if offset > 0 => remember(&mut done, image, offset),
                 _ => break,
             }
             offset += length;
@@ -139,8 +140,7 @@ impl Record {
             return Ok(false); // ended before it had begun: what it took over is still in the manifest
         }
         settings::check(&self.folder, &settings, &self.head.fields())?;
-        images.into_iter().for_each(|(image, offset)| self.remember(image, offset));
-        self.end = offset;
+        (self.done, self.end) = (done, offset);
         self.file.set_len(offset).map_err(self.failed())?;
         Ok(true)
     }
@@ -152,18 +152,11 @@ impl Record {
         manifest::read(path, |image| {
             if matches!(image.outcome, Outcome::Ok { .. }) {
                 let offset = self.line(&Line::Image(image.clone()))?;
-                self.remember(image, offset);
+                remember(&mut self.done, image, offset);
             }
             Ok(())
         })?;
         Ok(())
-    }
-
-    fn remember(&mut self, image: ImageEntry, offset: u64) {
-        // What failed is tried again.
-        if let Some(stem) = image.stem() {
-            self.done.entry(image.file).or_default().push_back(Done { stem, offset });
-        }
     }
 
     /// Whether input `place`, of that name, was done by an earlier run, which it then counts as; the first part of its files' names.
@@ -224,6 +217,14 @@ impl Record {
     fn failed(&self) -> impl FnOnce(io::Error) -> OutputError + use<> {
         let path = self.folder.join(Self::FILE);
         |source| OutputError::Write { path, source }
+    }
+}
+
+/// Keeps of an image what is needed to find it again.
+fn remember(done: &mut HashMap<String, VecDeque<Done>>, image: ImageEntry, offset: u64) {
+    // What failed is tried again.
+    if let Some(stem) = image.stem() {
+        done.entry(image.file).or_default().push_back(Done { stem, offset });
     }
 }
 

@@ -6,7 +6,7 @@
 mod common;
 
 use camshaft::Device;
-use camshaft::cam::{Enlargement, Library, Mask, Masking, Masks, Method};
+use camshaft::cam::{Enlargement, Library, Mask, Masking, Masks, Method, Score, Selection, Targets};
 use camshaft::cuda::{Cuda, CudaError, DeviceMask, DeviceTap, Element, MaskImage, MaskImageArgs, MaskImageShape, Options, Span};
 use camshaft::engine::{Engine, Request};
 use camshaft::input::{CropTransform, Input};
@@ -14,6 +14,7 @@ use camshaft::network::Model;
 use camshaft::tensor::{Nhwc, Precision};
 use camshaft::weights::WeightFile;
 use common::cuda::{Buffer, Device as TestDevice, Guarded, Room, equal, integers};
+use common::methods::asked;
 use common::seeded::{Dtype, Net};
 use common::{safetensors_file, seeded, software};
 use half::{bf16, f16};
@@ -172,6 +173,20 @@ fn weights(net: &Net) -> (tempfile::TempDir, std::path::PathBuf) {
 }
 
 const NET: Net = Net { depth: 18, width: 8, classes: 6, seed: 2 };
+
+#[test]
+fn a_pass_is_not_planned_for_what_takes_several() {
+    software::device(&[]);
+    let (_folder, path) = weights(&NET);
+    let cuda = Cuda::new(&Model::load(WeightFile::open(&path).unwrap()).unwrap(), 0, Options::default()).unwrap();
+    let several = asked(Targets::Top(1, Score::Logit), &[Method::ScoreCam], None);
+    let error = cuda.plan_pictures([1, 64, 64], Selection::Asked(&several)).unwrap_err();
+    assert!(matches!(&error, CudaError::Unsupported(unsupported) if unsupported.reason.contains("masked images")), "{error}");
+    let one = asked(Targets::Top(1, Score::Logit), &[Method::GradCam], None);
+    cuda.plan_pictures([1, 64, 64], Selection::Asked(&one)).unwrap();
+    let image = Nhwc::new([1, 64, 64, 3], seeded::network_input(1, 64, 64, 1));
+    cuda.run(&image, Selection::Top(1)).expect("the device still serves");
+}
 
 fn input(seed: u64) -> Input {
     let (h, w) = (48, 64);

@@ -231,7 +231,7 @@ fn too_many_positions_are_refused() {
     let device = Device::open();
     let kernel = CamEigen::<f16>::new(&device.modules).unwrap();
     let asked = asked(Targets::Top(1, Score::Logit), &[Method::EigenCam], None);
-    let shape = |cells| RowsShape { n: 1, cells, c: 512, classes: 10, asked: AskedShape::of(&asked, 10) };
+    let shape = |cells| RowsShape { n: 1, cells, c: 512, classes: 10, asked: AskedShape::of(&asked, 10).unwrap() };
     assert!(kernel.can_run(&shape(49)).is_ok());
     let reason = kernel.can_run(&shape(400)).unwrap_err().to_string();
     assert!(reason.contains("400 positions") && reason.contains("shared memory"), "{reason}");

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Show;
+use super::{Show, Unsupported};
 use crate::cam::{Asked, Enlarge, Library, Method, Normalisation, Score, Targets};
 use crate::render::Style;
 
@@ -33,8 +33,11 @@ enum Form {
 
 impl Form {
     /// That of a method. Where the gradient is the same at every position and features are not negative, several are one.
-    fn of(method: Method, library: Option<Library>) -> Self {
-        match method {
+    ///
+    /// # Errors
+    /// For a method that scores masked images.
+    fn of(method: Method, library: Option<Library>) -> Result<Self, Unsupported> {
+        Ok(match method {
             Method::Cam => Self::Cam,
             Method::XGradCam if library.is_some() => Self::WeightedMean,
             Method::GradCam | Method::HiResCam | Method::XGradCam => Self::Gradient,
@@ -48,9 +51,10 @@ impl Form {
             Method::Fem => Self::Fem,
             Method::RandomCam => Self::Random,
             Method::ScoreCam | Method::SsCam | Method::IsCam => {
-                unreachable!("`{method}` scores masked images: no formula of one pass")
+                let reason = format!("`{method}` scores masked images, which is an engine's work and no formula of one pass");
+                return Err(Unsupported { kernel: "cam_rows", reason });
             }
-        }
+        })
     }
 }
 
@@ -74,22 +78,23 @@ pub struct AskedShape {
 impl AskedShape {
     /// For a network of `classes` classes.
     ///
-    /// # Panics
+    /// # Errors
     /// If a method scores masked images ([`Method::masks`]).
-    pub fn of(asked: &Asked, classes: usize) -> Self {
-        let forms = || asked.methods.iter().map(|&method| Form::of(method, asked.library));
+    pub fn of(asked: &Asked, classes: usize) -> Result<Self, Unsupported> {
+        let of = |&method: &Method| Form::of(method, asked.library);
+        let forms = asked.methods.iter().map(of).collect::<Result<Vec<_>, _>>()?;
         let (targets, terms) = match &asked.targets {
             Targets::Top(k, _) => ((*k).min(classes), None),
             Targets::Given(targets) => (targets.len(), Some(targets.iter().map(|target| target.terms().len()).sum())),
         };
-        Self {
+        Ok(Self {
             targets,
             terms,
             methods: asked.methods.len(),
-            eigens: forms().filter(|form| matches!(form, Form::Eigen | Form::EigenGradient)).count(),
-            wanted: forms().fold(0, |bits, form| bits | 1 << form as u32),
+            eigens: forms.iter().filter(|form| matches!(form, Form::Eigen | Form::EigenGradient)).count(),
+            wanted: forms.iter().fold(0, |bits, &form| bits | 1 << form as u32),
             library: asked.library,
-        }
+        })
     }
 
     /// Maps of each image.
@@ -119,9 +124,9 @@ impl AskedShape {
 
 /// `asked` as the kernels read it, for maps that are shown like this.
 ///
-/// # Panics
+/// # Errors
 /// As [`AskedShape::of`].
-pub fn encode(asked: &Asked, classes: usize, show: Option<Show>) -> Vec<u8> {
+pub fn encode(asked: &Asked, classes: usize, show: Option<Show>) -> Result<Vec<u8>, Unsupported> {
     let (mut terms, mut targets) = (Vec::new(), Vec::new());
     let mut target = |first: usize, count: usize, score: Score| {
         for word in [first as i32, count as i32, score_number(score), 0] {
@@ -151,10 +156,10 @@ pub fn encode(asked: &Asked, classes: usize, show: Option<Show>) -> Vec<u8> {
     bytes.extend(targets);
     for &method in &asked.methods {
         let normalisation = style.map_or(Normalisation::None, |style| asked.shown(method, style));
-        bytes.extend((Form::of(method, asked.library) as i32).to_ne_bytes());
+        bytes.extend((Form::of(method, asked.library)? as i32).to_ne_bytes());
         bytes.extend(normalisation_number(normalisation).to_ne_bytes());
     }
-    bytes
+    Ok(bytes)
 }
 
 fn score_number(score: Score) -> i32 {
@@ -195,10 +200,10 @@ mod tests {
         let methods = vec![Method::GradCamElementWise, Method::EigenCam];
         let (smoothing, masking) = (Smoothing::default(), Masking::default());
         let asked = Asked { targets, methods, library: None, own_normalisation: true, smoothing, masking };
-        let shape = AskedShape::of(&asked, 10);
+        let shape = AskedShape::of(&asked, 10).unwrap();
         assert_eq!((shape.targets, shape.terms, shape.maps(), shape.eigens), (2, Some(3), 4, 1));
         assert_eq!(shape.wanted, 1 << Form::Positive as u32 | 1 << Form::Eigen as u32);
-        let bytes = encode(&asked, 10, Some(Show::Overlay(Style::default())));
+        let bytes = encode(&asked, 10, Some(Show::Overlay(Style::default()))).unwrap();
         assert_eq!(bytes.len(), shape.bytes());
         let word = |at: usize| i32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
         let factor = |at: usize| f64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap());
@@ -206,7 +211,11 @@ mod tests {
         let words: Vec<i32> = (shape.targets_at().start..bytes.len()).step_by(4).map(word).collect();
         assert_eq!(words, [0, 1, 0, 0, 1, 2, 2, 0, 4, 2, 6, 2]);
         let ranked = Asked { targets: Targets::Top(20, Score::Logit), ..asked };
-        assert_eq!(AskedShape::of(&ranked, 10).targets, 10, "of ten classes");
-        assert_eq!(encode(&ranked, 10, None).len(), AskedShape::of(&ranked, 10).bytes());
+        let shape = AskedShape::of(&ranked, 10).unwrap();
+        assert_eq!(shape.targets, 10, "of ten classes");
+        assert_eq!(encode(&ranked, 10, None).unwrap().len(), shape.bytes());
+        let masked = Asked { methods: vec![Method::Cam, Method::ScoreCam], ..ranked };
+        assert!(AskedShape::of(&masked, 10).unwrap_err().to_string().contains("`scorecam` scores masked images"));
+        assert!(encode(&masked, 10, None).is_err());
     }
 }

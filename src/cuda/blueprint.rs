@@ -41,12 +41,15 @@ pub(super) enum Maps {
 
 impl Maps {
     /// `classes`: those of the network.
-    pub(super) fn of(selection: Selection<'_>, classes: usize) -> Self {
-        match selection {
+    ///
+    /// # Errors
+    /// As [`AskedShape::of`].
+    pub(super) fn of(selection: Selection<'_>, classes: usize) -> Result<Self, Unsupported> {
+        Ok(match selection {
             Selection::Top(k) => Self::Top(k.min(classes)),
             Selection::Classes(given) => Self::Classes(given.len()),
-            Selection::Asked(asked) => Self::Asked(AskedShape::of(asked, classes)),
-        }
+            Selection::Asked(asked) => Self::Asked(AskedShape::of(asked, classes)?),
+        })
     }
 
     /// Maps of each image.

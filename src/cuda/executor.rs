@@ -136,12 +136,7 @@ impl Cuda {
         if let Some(class) = selection.largest_class().filter(|&class| class >= self.classes) {
             return Err(CudaError::Class { class, classes: self.classes });
         }
-        if let Selection::Asked(asked) = selection
-            && asked.by_host()
-        {
-            let reason = "smoothed maps and those of masked images are an engine's work".to_owned();
-            return Err(Unsupported { kernel: "cam_rows", reason }.into());
-        }
+        check_maps(selection)?;
         let start = |images: Source<'_>, image| {
             let mut slot = Slot::default();
             self.with(|pipeline| {
@@ -239,8 +234,9 @@ impl Cuda {
     /// the processor does.
     ///
     /// # Errors
-    /// As [`Cuda::plan`].
+    /// As [`Cuda::plan`], and [`CudaError::Unsupported`] for maps that take more than one pass.
     pub fn plan_pictures(&self, [n, h, w]: [usize; 3], selection: Selection<'_>) -> Result<PlanReport, CudaError> {
+        check_maps(selection)?;
         self.lock().pipeline.plan([n, h, w], selection, true)
     }
 
@@ -297,6 +293,17 @@ impl State {
         if self.ended.is_none() {
             self.ended = self.pipeline.fatal().map(str::to_owned);
         }
+    }
+}
+
+/// Refuses maps that one pass does not tell.
+fn check_maps(selection: Selection<'_>) -> Result<(), Unsupported> {
+    match selection {
+        Selection::Asked(asked) if asked.by_host() => {
+            let reason = "smoothed maps and those of masked images are an engine's work".to_owned();
+            Err(Unsupported { kernel: "cam_rows", reason })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -41,7 +41,7 @@ pub struct DevicePasses<'a> {
 impl<T: Real> Pipeline<T> {
     /// Times replays of the graph, then, if asked for, steps launched one after the other.
     pub(super) fn time(&self, wanted: DevicePasses<'_>) -> Result<DeviceTimes, CudaError> {
-        let maps = Maps::of(Selection::Top(wanted.maps), self.network().architecture().classes());
+        let maps = Maps::of(Selection::Top(wanted.maps), self.network().architecture().classes())?;
         let body = self.body();
         let mut plans = Vec::with_capacity(wanted.batches.len());
         for images in wanted.batches {

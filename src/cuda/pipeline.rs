@@ -16,7 +16,7 @@ use super::parameters::Parameters;
 use super::plan::{Body, Plan};
 use super::real::Real;
 use super::source::Source;
-use super::{AskedShape, CudaError, Modules, Norm, Show, encode_asked};
+use super::{AskedShape, CudaError, Modules, Norm, Show, Unsupported, encode_asked};
 use crate::cam::{Asked, Enlarge, Enlarged, Enlargement, Evidence, Found, Head, Levels, Map, Mask, Selection, Targets};
 use crate::cpu::Forward;
 use crate::network::{Layer, Model, Network, PlanReport, PlannedStep};
@@ -183,9 +183,9 @@ impl<T: Real> Pipeline<T> {
         selection: Selection<'_>,
         slot: &Slot,
     ) -> Result<(), CudaError> {
+        let asked = encode(selection, self.head.classes(), key.show)?;
         let mut plan = self.take(lane, key)?;
         let mut staging = std::mem::take(&mut self.lanes[lane].staging);
-        let asked = encode(selection, self.head.classes(), key.show);
         let started = plan.start(&self.body(), images, &asked, self.serial, &mut staging);
         self.lanes[lane].staging = staging;
         started?;
@@ -279,7 +279,7 @@ impl<T: Real> Pipeline<T> {
         show: Option<Show>,
         slot: &Slot,
     ) -> Result<(), CudaError> {
-        let maps = Maps::of(selection, self.network.architecture().classes());
+        let maps = Maps::of(selection, self.network.architecture().classes())?;
         let show = show.filter(|show| images.is_pictures() || !matches!(show, Show::Overlay(_)));
         let (mut first, mut released) = (0, false);
         while first < n {
@@ -343,10 +343,8 @@ impl<T: Real> Pipeline<T> {
                 (None, Some(cam)) => {
                     let cells = cam.h * cam.w;
                     let map = |at: usize| Map::new(cam.h, cam.w, raw[(image * maps + at) * cells..][..cells].to_vec());
-                    {
-                        let methods = maps / of_image.len().max(1);
-                        (0..maps).map(|at| (of_image[at / methods] as usize, map(at))).collect()
-                    }
+                    let methods = maps / of_image.len().max(1);
+                    (0..maps).map(|at| (of_image[at / methods] as usize, map(at))).collect()
                 }
                 (None, None) => Vec::new(),
             };
@@ -376,10 +374,10 @@ fn given(selection: Selection<'_>) -> Vec<i32> {
 }
 
 /// What the device is told beside the images.
-fn encode(selection: Selection<'_>, classes: usize, show: Option<Show>) -> Vec<u8> {
+fn encode(selection: Selection<'_>, classes: usize, show: Option<Show>) -> Result<Vec<u8>, Unsupported> {
     match selection {
-        Selection::Top(_) => Vec::new(),
-        Selection::Classes(_) => bytemuck::cast_slice(&given(selection)).to_vec(),
+        Selection::Top(_) => Ok(Vec::new()),
+        Selection::Classes(_) => Ok(bytemuck::cast_slice(&given(selection)).to_vec()),
         Selection::Asked(asked) => encode_asked(asked, classes, show),
     }
 }
@@ -459,7 +457,7 @@ impl<T: Real> Run for Pipeline<T> {
     }
 
     fn plan(&self, image: [usize; 3], selection: Selection<'_>, pictures: bool) -> Result<PlanReport, CudaError> {
-        let maps = Maps::of(selection, self.network.architecture().classes());
+        let maps = Maps::of(selection, self.network.architecture().classes())?;
         let blueprint = self.blueprint(Key { image, pixels: pictures, maps, show: None, joined: true })?;
         let (parameters, activations) = (self.parameters.bytes() as u64, blueprint.layout.bytes() as u64);
         let mut steps = blueprint.names;

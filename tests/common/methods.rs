@@ -84,13 +84,13 @@ impl Batch {
     fn shape(&self, asked: &Asked) -> RowsShape {
         let [n, h, w, c] = self.features.shape();
         let classes = self.head.classes();
-        RowsShape { n, cells: h * w, c, classes, asked: AskedShape::of(asked, classes) }
+        RowsShape { n, cells: h * w, c, classes, asked: AskedShape::of(asked, classes).unwrap() }
     }
 
     pub fn run<T: Element + Guarded>(&self, device: &Device, asked: &Asked, show: Option<Show>, size: (usize, usize)) -> Found {
         let ([n, h, w, c], room, shape) = (self.features.shape(), self.room, self.shape(asked));
         let (classes, maps) = (shape.classes, shape.asked.maps());
-        let words = encode_asked(asked, classes, show).iter().map(|&v| v.into()).collect::<Vec<f32>>();
+        let words = encode_asked(asked, classes, show).unwrap().iter().map(|&v| v.into()).collect::<Vec<f32>>();
         let means: Vec<f32> = self.means().iter().map(|&mean| mean as f32).collect();
         let features = Buffer::<T>::new(device, self.features.data(), room);
         let weights = Buffer::<T>::new(device, self.head.weights(), room);

@@ -42,7 +42,7 @@ impl Case {
 
     fn evidence(&self, image: usize) -> Evidence<'_> {
         let k = self.head.classes();
-        Evidence::new(&self.head, &self.features, image, &self.golden.logits[image * k..][..k])
+        Evidence::new(&self.head, &self.features, image, &self.golden.logits[image * k..][..k]).unwrap()
     }
 
     /// The maps of every image.
@@ -195,7 +195,7 @@ impl Small {
     }
 
     fn evidence(&self) -> Evidence<'_> {
-        Evidence::new(&self.head, &self.features, 0, &self.logits)
+        Evidence::new(&self.head, &self.features, 0, &self.logits).unwrap()
     }
 
     fn means(&self) -> Vec<f64> {
@@ -347,7 +347,7 @@ fn an_eigen_map_of_tiny_or_huge_features_is_the_same_map() {
     for scale in [1e-30f32, 1e30] {
         let scaled: Vec<f32> = small.features.data().iter().map(|v| v * scale).collect();
         let features = Nhwc::new(small.features.shape(), scaled);
-        let got = Evidence::new(&small.head, &features, 0, &small.logits).map(Method::EigenCam, &class, None).unwrap();
+        let got = Evidence::new(&small.head, &features, 0, &small.logits).unwrap().map(Method::EigenCam, &class, None).unwrap();
         let back: Vec<f32> = got.data().iter().map(|v| v / scale).collect();
         assert_close("scaled", &back, map.data(), Allowance::of_largest(1e-5, largest(map.data())));
     }
@@ -361,7 +361,8 @@ fn fem_counts_what_stands_out() {
         cell.copy_from_slice(&[if i == 7 { 9.0 } else { 1.0 }, 2.0, 0.0]);
     }
     let (features, head) = (Nhwc::new([1, 3, 4, 3], data), Head::new(vec![1.0; 6], vec![0.0; 2]));
-    let row = Evidence::new(&head, &features, 0, &[1.0, 2.0]).row(Method::Fem, &Target::of_class(0), None).unwrap().unwrap();
+    let row =
+        Evidence::new(&head, &features, 0, &[1.0, 2.0]).unwrap().row(Method::Fem, &Target::of_class(0), None).unwrap().unwrap();
     assert_eq!(row, [1.0 / 12.0, 0.0, 0.0]);
 }
 
@@ -374,14 +375,16 @@ fn nothing_to_see_is_zeros() {
         let y: Vec<f32> = logits(&head, &means(&features)).iter().map(|&y| y as f32).collect();
         for &method in Method::ALL.iter().filter(|method| !method.masks()) {
             for class in [0, 1] {
-                let map = Evidence::new(&head, &features, 0, &y).map(method, &Target::of_class(class), None).unwrap();
+                let map = Evidence::new(&head, &features, 0, &y).unwrap().map(method, &Target::of_class(class), None).unwrap();
                 assert!(map.data().iter().all(|v| v.is_finite()), "{method}, {level}");
                 let shown = map.upsample(9, 9).normalise(method.normalisation()).unwrap();
                 assert!(shown.data().iter().all(|&v| v == 0.0), "{method}, {level}: {:?}", shown.data());
                 for &library in Library::ALL {
                     if library.methods().contains(&method) {
-                        let map =
-                            Evidence::new(&head, &features, 0, &y).map(method, &Target::of_class(class), Some(library)).unwrap();
+                        let map = Evidence::new(&head, &features, 0, &y)
+                            .unwrap()
+                            .map(method, &Target::of_class(class), Some(library))
+                            .unwrap();
                         let shown = library.enlarge(&library.normalise(method, &map).unwrap(), 9, 9);
                         assert!(shown.data().iter().all(|v| v.abs() < 1e-6), "{library} {method}, {level}: {:?}", shown.data());
                     }
@@ -442,6 +445,13 @@ fn what_evidence_cannot_tell_is_an_error() {
         assert!(of(5).iter().all(|got| *got == Err(MethodError::NoSuchClass { class: 5, classes: 5 })), "{method}");
     }
     assert_eq!(evidence.class_activation_map(7), Err(MethodError::NoSuchClass { class: 7, classes: 5 }));
+    // Of another network, or of no image.
+    let [images, .., channels] = small.features.shape();
+    for (image, logits) in [(images, 5), (0, 4)] {
+        let error = Evidence::new(&small.head, &small.features, image, &[0.0; 5][..logits]).err().unwrap();
+        assert!(matches!(error, MethodError::OtherHead { classes: 5, .. }), "{error}");
+        assert!(error.to_string().contains(&format!("5 classes of {channels} channels")), "{error}");
+    }
     let error = evidence.map(Method::ScoreCam, &Target::of_class(0), None).unwrap_err().to_string();
     assert!(error.contains("`scorecam`") && error.contains("`Engine::explain`"), "{error}");
 }

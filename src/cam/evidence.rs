@@ -23,12 +23,16 @@ pub struct Evidence<'a> {
 impl<'a> Evidence<'a> {
     /// Image `image` of `features` (`layer4`, `[N, h, w, C]`) and its logits `[K]`, which `head` computed from them.
     ///
-    /// # Panics
-    /// If there is no such image, or its sizes are not those of `head`.
-    pub fn new(head: &'a Head, features: &'a Nhwc, image: usize, logits: &'a [f32]) -> Self {
-        assert!(image < features.shape()[0], "image {image} of {}", features.shape()[0]);
-        assert_eq!((features.shape()[3], logits.len()), (head.channels(), head.classes()), "features and logits of the head");
-        Self {
+    /// # Errors
+    /// [`MethodError::OtherHead`] if there is no such image, or its sizes are not those of `head`.
+    pub fn new(head: &'a Head, features: &'a Nhwc, image: usize, logits: &'a [f32]) -> Result<Self, MethodError> {
+        let [images, .., channels] = features.shape();
+        if image >= images || (channels, logits.len()) != (head.channels(), head.classes()) {
+            let (features, logits) = (features.shape(), logits.len());
+            let (channels, classes) = (head.channels(), head.classes());
+            return Err(MethodError::OtherHead { image, features, logits, channels, classes });
+        }
+        Ok(Self {
             head,
             features,
             image,
@@ -37,7 +41,7 @@ impl<'a> Evidence<'a> {
             softmax: OnceCell::new(),
             softmax_row: OnceCell::new(),
             slope_row: OnceCell::new(),
-        }
+        })
     }
 
     /// The class activation map of `class`.

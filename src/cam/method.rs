@@ -116,6 +116,23 @@ pub enum MethodError {
         /// Classes that there are.
         classes: usize,
     },
+    /// Features or logits of another network, or of no image.
+    #[error(
+        "image {image} of features {features:?} (N H W C) with {logits} logits is to be explained, but the classifier has {classes} \
+         classes of {channels} channels"
+    )]
+    OtherHead {
+        /// Which image.
+        image: usize,
+        /// Shape of the features.
+        features: [usize; 4],
+        /// Number of logits.
+        logits: usize,
+        /// Channels that the classifier weighs.
+        channels: usize,
+        /// Classes that it has.
+        classes: usize,
+    },
     /// A library without the method.
     #[error("{library} has no method `{method}`; it has {}", .library.methods().iter().map(|m| m.name()).collect::<Vec<_>>().join(", "))]
     NotOffered {

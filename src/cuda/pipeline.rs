@@ -339,7 +339,7 @@ impl<T: Real> Pipeline<T> {
             };
             let logits = &logits[image * classes..][..classes];
             let maps: Vec<(usize, Map)> = match (&features, blueprint.cam) {
-                (Some(features), _) => selection.maps(&Evidence::new(&self.head, features, image, logits))?,
+                (Some(features), _) => selection.maps(&Evidence::new(&self.head, features, image, logits)?)?,
                 (None, Some(cam)) => {
                     let cells = cam.h * cam.w;
                     let map = |at: usize| Map::new(cam.h, cam.w, raw[(image * maps + at) * cells..][..cells].to_vec());

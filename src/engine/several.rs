@@ -55,7 +55,7 @@ impl Seen {
         let (rows, masked) = self.rows(engine, images.clone(), asked, &targets)?;
 
         let evidence = |image| Evidence::new(&engine.head, &self.read.features, image, self.read.logits.image(image));
-        let evidence: Vec<Evidence<'_>> = images.map(evidence).collect();
+        let evidence = images.map(evidence).collect::<Result<Vec<Evidence<'_>>, _>>()?;
         let (mut maps, mut parts) = (Vec::new(), Vec::new());
         for (place, target) in targets.iter().enumerate() {
             for &method in &asked.methods {

@@ -65,7 +65,7 @@ impl Batch {
     }
 
     fn evidence(&self, image: usize) -> Evidence<'_> {
-        Evidence::new(&self.head, &self.features, image, self.logits(image))
+        Evidence::new(&self.head, &self.features, image, self.logits(image)).unwrap()
     }
 
     /// All maps of an image, by the processor.

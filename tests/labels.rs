@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use camshaft::labels::{LabelError, Labels};
+use camshaft::sources::Source;
+use camshaft::{Device, Engine};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -233,4 +235,25 @@ proptest! {
             }
         }
     }
+}
+
+/// What a weight file calls its classes goes to terminals and into messages, too.
+#[test]
+fn names_in_a_weight_file_are_held_to_what_a_label_file_is() {
+    let mut bytes = std::fs::read("assets/demo/demo.safetensors").unwrap();
+    let key = b"\"labels\":\"";
+    let first = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len();
+    // Six letters of a name become the six of an escape, so that nothing moves.
+    let six_letters = |&at: &usize| bytes[at - 1] != b'\\' && bytes[at..at + 6].iter().all(u8::is_ascii_lowercase);
+    let name = (first..).find(six_letters).unwrap();
+    let line = 1 + bytes[first..name].windows(2).filter(|window| window == b"\\n").count();
+    bytes[name..name + 6].copy_from_slice(b"\\u001b");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    std::fs::write(&path, bytes).unwrap();
+    let weights = || Engine::builder().device(Device::Cpu).weights(Source::Path(path.clone()));
+    let error = weights().build().err().unwrap().to_string();
+    assert!(error.starts_with(&format!("{}:{line}: ", path.display())) && error.contains("control character"), "{error}");
+    assert!(!error.contains('\u{1b}'), "{error}");
+    assert!(weights().labels(Labels::numbered(56)).build().is_ok(), "they are not looked at where there are others");
 }

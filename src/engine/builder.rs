@@ -8,7 +8,7 @@ use crate::Error;
 use crate::cam::Head;
 use crate::cpu::Cpu;
 use crate::input::Recipe;
-use crate::labels::Labels;
+use crate::labels::{LabelError, Labels};
 use crate::network::Model;
 use crate::sources::{self, Progress, Source};
 use crate::tensor::Precision;
@@ -121,7 +121,8 @@ impl EngineBuilder {
     /// Loads and checks the weights and prepares the backend.
     ///
     /// # Errors
-    /// Weights that cannot be had, are damaged or are no network this crate runs; labels of another number of classes.
+    /// Weights that cannot be had, are damaged or are no network this crate runs; labels of another number of classes, or such in the
+    /// weight file that no label file could have.
     pub fn build(self) -> Result<Engine, Error> {
         self.build_with_progress(&mut |_| {})
     }
@@ -141,7 +142,7 @@ impl EngineBuilder {
         let model = Model::load(file)?;
         let labels = match self.labels {
             Some(labels) => labels,
-            None => default_labels(&model),
+            None => default_labels(&model)?,
         };
         labels.check_len(model.network().architecture().classes())?;
         let (weights, bias) = model.classifier()?;
@@ -190,14 +191,15 @@ fn cuda(_: &Model, _: usize, _: Option<Precision>) -> Result<Backend, DeviceErro
 const SERIAL: &str = "CAMSHAFT_CUDA_SERIAL";
 
 /// Names for a model that came without a label file. Its own may be too few or too many, which the caller checks.
-fn default_labels(model: &Model) -> Labels {
+///
+/// # Errors
+/// As [`Labels::parse`]: what a weight file calls its classes is no more to be trusted than what a label file does.
+fn default_labels(model: &Model) -> Result<Labels, LabelError> {
     let classes = model.network().architecture().classes();
-    match model.file().metadata().get(LABELS_KEY) {
-        Some(names) => {
-            let origin = format!("the names in {}", model.file().path().display());
-            Labels::new(names.lines().map(str::to_owned).collect(), origin)
-        }
-        None if classes == 1000 => Labels::imagenet(),
-        None => Labels::numbered(classes),
-    }
+    let Some(names) = model.file().metadata().get(LABELS_KEY) else {
+        return Ok(if classes == 1000 { Labels::imagenet() } else { Labels::numbered(classes) });
+    };
+    let path = model.file().path();
+    let names = Labels::parse(names.as_bytes(), path)?;
+    Ok(Labels::new(names.iter().map(str::to_owned).collect(), format!("the names in {}", path.display())))
 }

@@ -87,6 +87,16 @@ fn what_lies_beyond_the_photograph_is_cut_or_left_out() {
 }
 
 #[test]
+fn a_box_without_end_has_the_lines_that_are_in_the_picture() {
+    let far = f64::INFINITY;
+    let picture = marked(View::Crop, (256, 256), &[mark((20.0, -far), (far, 90.0), "all")]);
+    let like = marked(View::Crop, (256, 256), &[mark((20.0, -1e4), (1e4, 90.0), "all")]);
+    assert!(picture == like);
+    assert_eq!(columns(&picture, 89, LINE), Some((20, 223)));
+    marked(View::Original, (256, 256), &[mark((-far, -far), (far, far), "all"), mark((f64::NAN, 0.0), (9.0, 9.0), "none")]);
+}
+
+#[test]
 fn labels_are_read_on_small_pictures_and_large() {
     for (view, size) in
         [(View::Crop, (256, 256)), (View::Original, (60, 80)), (View::Original, (3000, 2000)), (View::Seed, (90, 70))]

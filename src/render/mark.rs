@@ -14,6 +14,8 @@ const PAPER: Rgb<u8> = Rgb([250; 3]);
 const SIDE: u32 = 3;
 /// Shorter side of a picture, in pixels, that letters are drawn for as they are; on larger ones they grow.
 const SMALL: f64 = 448.0;
+/// A coordinate that no picture has, small enough to reckon with.
+const FAR: f64 = (1u64 << 40) as f64;
 
 /// A box to be drawn.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,10 +90,10 @@ fn ring(picture: &mut RgbImage, outer: Rect, inner: Rect, colour: Rgb<u8>) {
 }
 
 impl Rect {
-    /// The pixels that a box touches.
+    /// The pixels that a box touches; one that goes on without end ends far away from any picture.
     fn of(bounds: &PixelBox) -> Self {
-        let [x0, y0] = [bounds.x0, bounds.y0].map(|low| low.floor() as i64);
-        let [x1, y1] = [bounds.x1, bounds.y1].map(|high| high.ceil() as i64);
+        let [x0, y0] = [bounds.x0, bounds.y0].map(|low| low.floor().clamp(-FAR, FAR) as i64);
+        let [x1, y1] = [bounds.x1, bounds.y1].map(|high| high.ceil().clamp(-FAR, FAR) as i64);
         Self { x0, y0, x1, y1 }
     }
 

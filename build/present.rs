@@ -1,6 +1,7 @@
 //! Compute capabilities of the GPUs in this machine.
 
 use std::ffi::c_int;
+use std::mem::ManuallyDrop;
 use std::process::Command;
 
 use libloading::Library;
@@ -23,7 +24,8 @@ const CAPABILITY_MINOR: c_int = 76;
 pub fn by_driver() -> Option<Vec<u32>> {
     // SAFETY: loading runs the initialisers of the driver, from where the system's loader trusts. The types are those of cuda.h.
     unsafe {
-        let library = DRIVERS.iter().find_map(|name| Library::new(*name).ok())?;
+        // A driver that is unloaded while its threads run takes the process with it, so it stays, also where it does not answer.
+        let library = ManuallyDrop::new(DRIVERS.iter().find_map(|name| Library::new(*name).ok())?);
         let init = library.get::<unsafe extern "C" fn(u32) -> c_int>(b"cuInit").ok()?;
         let count_devices = library.get::<unsafe extern "C" fn(*mut c_int) -> c_int>(b"cuDeviceGetCount").ok()?;
         let get_device = library.get::<unsafe extern "C" fn(*mut c_int, c_int) -> c_int>(b"cuDeviceGet").ok()?;
@@ -47,7 +49,6 @@ pub fn by_driver() -> Option<Vec<u32>> {
             }
             found.extend(u32::try_from(10 * major + minor));
         }
-        std::mem::forget(library); // a driver that is unloaded while its threads run takes the process with it
         Some(found)
     }
 }

@@ -73,6 +73,9 @@ impl Nhwc {
     }
 
     /// One image of the batch, `[H, W, C]`.
+    ///
+    /// # Panics
+    /// If the batch has no image `n`.
     pub fn image(&self, n: usize) -> &[f32] {
         let size = self.shape[1..].iter().product::<usize>();
         &self.data[n * size..][..size]

@@ -51,6 +51,9 @@ pub struct Enlargement {
 impl Enlargement {
     /// From `cells` `(h, w)` to `pixels` `(H, W)`: bilinear with half-pixel centres, but for pytorch-grad-cam, whose corner pixels
     /// are the centres of the corner cells.
+    ///
+    /// # Panics
+    /// If there are pixels and no cells.
     pub fn new(cells: (usize, usize), pixels: (usize, usize), library: Option<Library>) -> Self {
         let axis = |cells: usize, pixels: usize| {
             (0..pixels).map(move |at| match library {

@@ -205,8 +205,9 @@ impl Cuda {
     }
 
     /// Scores what `masks` leave of images that were kept: each is over the image of that number, and made on the device, straight
-    /// into the network's input. Shows `each` the number of a mask and the logits `[K]`, in order. At most `batch` masked images are
-    /// in a pass, fewer where the device has no room; two passes are under way at a time.
+    /// into the network's input. Shows `each` the number of a mask and the logits `[K]`, in order; the device is held meanwhile, so
+    /// `each` must not use it. At most `batch` masked images are in a pass, fewer where the device has no room; two passes are under
+    /// way at a time.
     ///
     /// # Errors
     /// [`CudaError::Unsupported`] for a mask of an image or channel that is not there, or an enlargement of other sizes; else as

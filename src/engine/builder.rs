@@ -112,7 +112,7 @@ impl EngineBuilder {
     }
 
     /// Is told of masked images that were scored: one at a time, on the thread that waits for them. They may be thousands for one
-    /// picture.
+    /// picture. It must not use the engine, which may be held for the rest of them.
     pub fn watch(mut self, watch: impl Fn(MaskedPasses) + Send + Sync + 'static) -> Self {
         self.watch = Some(Box::new(watch));
         self

@@ -16,7 +16,9 @@ pub fn watch() {
         if REQUESTED.swap(true, Ordering::Relaxed) {
             std::process::exit(EXIT_CODE.into());
         }
-        stderr::line("\ninterrupted: finishing what is under way; once more to stop at once");
+        // By another thread: it waits as long as nobody reads stderr, and the second one is to be heard meanwhile.
+        let tell = || stderr::line("\ninterrupted: finishing what is under way; once more to stop at once");
+        let _ = std::thread::Builder::new().spawn(tell);
     });
 }
 

@@ -137,3 +137,30 @@ fn nobody_at_stderr() {
     assert_eq!(bench.manifest("out")["images"].as_array().unwrap().len(), 30);
     assert_eq!(deaf(&["cam", "in", "--class", "no such class"]).status.code(), Some(2));
 }
+
+/// Nobody reads what goes wrong, but might: the program waits for that, and ends all the same when it is told twice.
+#[test]
+fn a_reader_of_stderr_who_sleeps() {
+    let bench = Bench::new();
+    let names: Vec<_> = (0..4000).map(|index| format!("there-is-no-picture-of-this-name-{index}.png")).collect();
+    let mut command = bench.command(["classify", "--json"].into_iter().chain(names.iter().map(String::as_str)));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("\"error\""));
+    let reader = std::thread::spawn(move || lines.map_while(Result::ok).count());
+    std::thread::sleep(Duration::from_millis(500)); // until the pipe is full
+    let mut ended = None;
+    for _ in 0..50 {
+        ended = child.try_wait().unwrap();
+        if ended.is_some() {
+            break;
+        }
+        std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    if ended.is_none() {
+        child.kill().unwrap();
+    }
+    assert_eq!(ended.expect("the program does not end").code(), Some(130));
+    assert!(reader.join().unwrap() < 4000 - 1, "it did not wait for the reader");
+}

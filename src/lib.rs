@@ -17,6 +17,7 @@ pub mod network;
 pub mod output;
 pub mod pipeline;
 pub mod render;
+mod share;
 pub mod sources;
 pub mod tensor;
 mod text;

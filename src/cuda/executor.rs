@@ -3,7 +3,6 @@
 use std::sync::{Mutex, MutexGuard};
 
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 use super::pipeline::{Outcome, Pipeline, Run, Slot, open};
 use super::source::{self, Images, Planned, Show, Source};
@@ -13,6 +12,7 @@ use crate::cam::{Enlarge, Enlargement, Found, Mask, Selection};
 use crate::cpu::Forward;
 use crate::input;
 use crate::network::{Layer, Model, PlanReport};
+use crate::share::share;
 use crate::tensor::{Nhwc, Precision};
 
 /// How batch norm is computed.
@@ -156,8 +156,7 @@ impl Cuda {
                 let (h, w) = source::size(inputs)?;
                 match inputs.iter().map(|input| input.photograph()).collect::<Option<Vec<_>>>() {
                     Some(photographs) => {
-                        // Rayon may take up other tasks meanwhile, one that waits for this device among them: not under the lock.
-                        let planned: Vec<Planned<'_>> = photographs.into_par_iter().map(Planned::new).collect();
+                        let planned = share(photographs, usize::MAX, Planned::new);
                         start(Source::Pictures(&planned), [inputs.len(), h, w])
                     }
                     None => tensor(&input::batch(inputs)), // some were prepared elsewhere

@@ -1,13 +1,13 @@
 //! Decoded pictures on their way to the device.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 
 use cudarc::driver::{CudaStream, PinnedHostSlice};
 
 use super::arena::{Arena, Layout, Region};
 use super::source::Planned;
 use super::{CudaError, PreprocessTables, Span, SpanMut};
+use crate::share::share;
 
 /// Bytes that are worth a thread: they take some hundred microseconds to copy, the start of a thread some tens.
 const SHARE: usize = 4 << 20;
@@ -99,44 +99,5 @@ impl Staging {
             self.capacity = layout.bytes();
         }
         Ok(())
-    }
-}
-
-/// Does `work` for all `jobs` on this thread and up to as many more as make `threads`.
-///
-/// They are none of rayon's: a thread of rayon that waits takes up other tasks of its pool, and such a task may want the device, which
-/// is locked by this very thread.
-fn share<T: Send>(jobs: Vec<T>, threads: usize, work: impl Fn(T) + Sync) {
-    let threads = threads.min(jobs.len()).min(rayon::current_num_threads());
-    let jobs = Mutex::new(jobs.into_iter());
-    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let run = || {
-        while let Some(job) = next() {
-            work(job);
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..threads {
-            let _ = thread::Builder::new().spawn_scoped(scope, run); // without it the others have more to do
-        }
-        run();
-    });
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::*;
-
-    #[test]
-    fn jobs_are_done_once_whatever_the_threads() {
-        for threads in [0, 1, 2, 50] {
-            let done: Vec<AtomicUsize> = (0..20).map(|_| AtomicUsize::new(0)).collect();
-            share((0..20).collect(), threads, |job: usize| {
-                done[job].fetch_add(1, Ordering::Relaxed);
-            });
-            assert!(done.iter().all(|times| times.load(Ordering::Relaxed) == 1), "{threads} threads");
-        }
     }
 }

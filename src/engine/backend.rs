@@ -2,9 +2,6 @@
 
 use std::sync::Arc;
 
-#[cfg(feature = "cuda")]
-use rayon::prelude::*;
-
 use crate::Error;
 use crate::bench::GpuFacts;
 use crate::cam::{Enlarge, Found, Head, Selection};
@@ -20,6 +17,8 @@ use crate::engine::DeviceError;
 use crate::input::{Input, batch};
 use crate::network::PlanReport;
 use crate::render::Style;
+#[cfg(feature = "cuda")]
+use crate::share::share;
 use crate::tensor::{Nhwc, Precision};
 
 pub(super) enum Backend {
@@ -167,7 +166,7 @@ impl Backend {
             #[cfg(feature = "cuda")]
             Self::Cuda(cuda) => {
                 let size = images.shape()[1..].iter().product::<usize>().max(1);
-                images.data_mut().par_chunks_exact_mut(size).enumerate().for_each(|(at, image)| make(at, image));
+                share(images.data_mut().chunks_exact_mut(size).enumerate().collect(), usize::MAX, |(at, image)| make(at, image));
                 let found = cuda.run(images, Selection::Top(0)).map_err(DeviceError::Cuda)?;
                 Ok((0..found.images()).map(|image| found.logits(image).to_vec()).collect())
             }

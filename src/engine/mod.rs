@@ -21,7 +21,6 @@ pub use request::{Classes, Request};
 use std::sync::Arc;
 
 use backend::Backend;
-use rayon::prelude::*;
 
 use crate::Error;
 use crate::bench::GpuFacts;
@@ -30,6 +29,7 @@ use crate::input::{Input, Picture, Recipe};
 use crate::labels::Labels;
 use crate::network::{Model, PlanReport};
 use crate::render::{RenderError, Scene};
+use crate::share::share;
 use crate::tensor::Precision;
 
 /// Images that share a forward pass unless the builder says otherwise.
@@ -191,7 +191,8 @@ impl Engine {
     /// A picture that the recipe or the network cannot take, scores that overflow, or an unknown class; nothing is returned
     /// then. To go on after a bad picture, prepare each with [`Engine::prepare`] and call [`Engine::explain_inputs`].
     pub fn explain(&self, pictures: &[Picture], request: &Request) -> Result<Vec<Explanation>, Error> {
-        let inputs = pictures.par_iter().map(|picture| self.prepare(picture)).collect::<Result<Vec<_>, _>>()?;
+        let inputs = share(pictures.iter().collect(), usize::MAX, |picture| self.prepare(picture));
+        let inputs = inputs.into_iter().collect::<Result<Vec<_>, _>>()?;
         self.explain_inputs(&inputs.iter().collect::<Vec<_>>(), request)
     }
 

@@ -13,7 +13,7 @@ use camshaft::cuda::{
     StemShape,
 };
 use camshaft::network::{Conv2dShape, Window};
-use common::cuda::{Buffer, Device, Guarded, Room, install, software};
+use common::cuda::{Buffer, Device, Guarded, Room, install, software, with_settings};
 use half::{bf16, f16};
 
 /// Passes over the banks of a launch's loads and stores, and how many there would be without conflicts.
@@ -158,8 +158,5 @@ fn on_turing() {
     if !software() {
         return; // a GPU is what it is
     }
-    let program = std::env::current_exe().unwrap();
-    let output = std::process::Command::new(program).arg("no_two_lanes").env("CUDA_EMU_DEVICE", "T4").output().unwrap();
-    let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}\n{stderr}");
+    with_settings(&[("CUDA_EMU_DEVICE", "T4")], &["no_two_lanes"], 1);
 }

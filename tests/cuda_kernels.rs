@@ -11,7 +11,7 @@ use camshaft::cpu::reference;
 use camshaft::cuda::variants::Arithmetic;
 use camshaft::cuda::{BatchNorm, BatchNormArgs, Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, CudaError, Element, Epilogue};
 use camshaft::network::{Conv2dShape, Window};
-use common::cuda::{Buffer, Device, Guarded, Room};
+use common::cuda::{Buffer, Device, Guarded, Room, with_settings};
 use half::{bf16, f16};
 
 /// Name, image `[N, H, W, C]`, K, filter `(R, S)`, stride, pad.
@@ -353,11 +353,7 @@ fn other_devices_and_orders() {
     let devices =
         ["T4", "H100"].map(|name| [("CUDA_EMU_DEVICE", name), ("CUDA_EMU_ORDER", "reverse"), ("CUDA_EMU_STREAMS", "lazy")]);
     for variables in orders.into_iter().chain(devices) {
-        let program = std::env::current_exe().unwrap();
-        let tests = ["shapes", "one_tap", "batch_norm", "a_nan", "conflicts"];
-        let output = std::process::Command::new(program).args(tests).envs(variables).output().unwrap();
-        let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        assert!(output.status.success() && stdout.contains("9 passed"), "{variables:?}\n{stdout}\n{stderr}");
+        with_settings(&variables, &["shapes", "one_tap", "batch_norm", "a_nan", "conflicts"], 9);
     }
 }
 

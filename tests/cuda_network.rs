@@ -12,6 +12,7 @@ use camshaft::network::Model;
 use camshaft::tensor::{Nhwc, Precision};
 use camshaft::weights::WeightFile;
 use common::compare::{Allowance, assert_close};
+use common::cuda::with_settings;
 use common::goldens::Golden;
 use common::{safetensors_file, software};
 
@@ -197,11 +198,7 @@ fn streams_run_in_any_legal_order() {
     let lazy = [("CUDA_EMU_STREAMS", "lazy"), ("CUDA_EMU_SEED", "0")];
     let random = ["1", "2"].map(|seed| [("CUDA_EMU_STREAMS", "random"), ("CUDA_EMU_SEED", seed)]);
     for variables in random.into_iter().chain([lazy]) {
-        let program = std::env::current_exe().unwrap();
-        let tests = ["--exact", "a_replay_has_classes_of_its_own", "sizes_and_shapes_follow_each_other"];
-        let output = std::process::Command::new(program).args(tests).envs(variables).output().unwrap();
-        let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        assert!(output.status.success() && stdout.contains("2 passed"), "{variables:?}\n{stdout}\n{stderr}");
+        with_settings(&variables, &["--exact", "a_replay_has_classes_of_its_own", "sizes_and_shapes_follow_each_other"], 2);
     }
 }
 

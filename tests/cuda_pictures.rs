@@ -12,6 +12,7 @@ use camshaft::network::Model;
 use camshaft::render::{Alpha, Colormap, Scene, Style};
 use camshaft::tensor::{Nhwc, Precision};
 use camshaft::weights::WeightFile;
+use common::cuda::with_settings;
 use common::goldens::Golden;
 use common::{safetensors_file, seeded, software};
 use image::RgbImage;
@@ -158,9 +159,6 @@ fn in_any_legal_order() {
     let random = ["1", "2", "3"].map(|seed| vec![("CUDA_EMU_STREAMS", "random"), ("CUDA_EMU_SEED", seed)]);
     let reverse = vec![("CUDA_EMU_STREAMS", "lazy"), ("CUDA_EMU_ORDER", "reverse")];
     for variables in random.into_iter().chain([reverse]) {
-        let program = std::env::current_exe().unwrap();
-        let output = std::process::Command::new(program).arg("submissions").envs(variables.clone()).output().unwrap();
-        let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        assert!(output.status.success() && stdout.contains("1 passed"), "{variables:?}\n{stdout}\n{stderr}");
+        with_settings(&variables, &["submissions"], 1);
     }
 }

@@ -8,10 +8,10 @@ mod common;
 use camshaft::cpu::reference;
 use camshaft::cuda::variants::Arithmetic;
 use camshaft::cuda::{
-    Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, Conv2dProblem, CudaError, Element, Epilogue, Projection, SpanMut, Workspace,
+    Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, Conv2dProblem, CudaError, Element, Epilogue, Projection, Workspace,
 };
 use camshaft::network::{Conv2dShape, Window};
-use common::cuda::{Buffer, Device, Guarded, Room, equal, install, integers, software};
+use common::cuda::{Buffer, Device, Guarded, OTHER_DEVICES, Room, equal, install, integers, software, unsigned, with_settings};
 use half::{bf16, f16};
 
 /// Name; image `[N, H, W, C]`, K, filter `(R, S)`, stride, pad; image `(H0, W0, C0)` and stride of the shortcut.
@@ -88,10 +88,7 @@ impl Problem {
         let epilogue = Epilogue::BiasProjectionRelu { bias: bias.span(device), projection };
         let (x, w) = (x.span(device), w.span(device));
         let args = Conv2dArgs { shape: &self.what.shape, x, w, epilogue, y: y.span_mut(device) };
-        let counts = counters.span_mut(device);
-        // SAFETY: the same words, for as long; `counts` is used no more.
-        let counts = unsafe { SpanMut::from_raw(counts.address(), counts.len()) };
-        let mut workspace = Workspace { partials: partials.span_mut(device), counters: counts };
+        let mut workspace = Workspace { partials: partials.span_mut(device), counters: unsigned(counters.span_mut(device)) };
         kernel.launch_split(&device.stream, args, splits, &mut workspace)?;
         equal("counters", &counters.values(device), &vec![0.0; size.counters]);
         Ok(y.values(device))
@@ -173,21 +170,14 @@ fn memory_is_read_in_whole_lines() {
     assert!(seen >= real && real >= 4, "{real} real ones of {seen} launches");
 }
 
-/// The software device plays other GPUs, other orders of blocks, and the other way to round, in processes of their own.
+/// In processes of their own.
 #[test]
 fn other_devices_orders_and_roundings() {
     if !software() {
         return; // a GPU is what it is
     }
-    for variables in [
-        [("CUDA_EMU_ORDER", "random"), ("CUDA_EMU_SEED", "1"), ("CUDA_EMU_MMA", "block8")],
-        [("CUDA_EMU_ORDER", "random"), ("CUDA_EMU_SEED", "2"), ("CUDA_EMU_DEVICE", "H100")],
-        [("CUDA_EMU_ORDER", "reverse"), ("CUDA_EMU_STREAMS", "lazy"), ("CUDA_EMU_DEVICE", "T4")],
-    ] {
-        let program = std::env::current_exe().unwrap();
-        let output = std::process::Command::new(program).args(["awkward", "whole_lines"]).envs(variables).output().unwrap();
-        let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        assert!(output.status.success() && stdout.contains("2 passed"), "{variables:?}\n{stdout}\n{stderr}");
+    for settings in &OTHER_DEVICES {
+        with_settings(settings, &["awkward", "whole_lines"], 2);
     }
 }
 

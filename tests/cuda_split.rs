@@ -7,9 +7,9 @@ mod common;
 
 use camshaft::cpu::reference;
 use camshaft::cuda::variants::Arithmetic;
-use camshaft::cuda::{Conv2dArgs, Conv2dImplicitGemm, CudaError, Epilogue, SpanMut, Workspace};
+use camshaft::cuda::{Conv2dArgs, Conv2dImplicitGemm, CudaError, Epilogue, Workspace};
 use camshaft::network::{Conv2dShape, Window};
-use common::cuda::{Buffer, Device, Room, equal, integers, software};
+use common::cuda::{Buffer, Device, OTHER_DEVICES, Room, equal, integers, software, unsigned, with_settings};
 use half::f16;
 
 fn shape(image: [usize; 4], k: usize, size: (usize, usize), stride: usize, pad: usize) -> Conv2dShape {
@@ -64,11 +64,6 @@ impl Problem {
         };
         (0..launches).map(run).collect()
     }
-}
-
-fn unsigned(span: SpanMut<'_, i32>) -> SpanMut<'_, u32> {
-    // SAFETY: the same words, for as long; `span` is used no more.
-    unsafe { SpanMut::from_raw(span.address(), span.len()) }
 }
 
 #[test]
@@ -131,20 +126,13 @@ fn a_workspace_that_is_too_small_is_refused() {
     }
 }
 
-/// The software device plays other GPUs, other orders of blocks, and the other way to round, in processes of their own.
+/// In processes of their own.
 #[test]
 fn other_devices_orders_and_roundings() {
     if !software() {
         return; // a GPU is what it is
     }
-    for variables in [
-        [("CUDA_EMU_ORDER", "random"), ("CUDA_EMU_SEED", "1"), ("CUDA_EMU_MMA", "block8")],
-        [("CUDA_EMU_ORDER", "random"), ("CUDA_EMU_SEED", "2"), ("CUDA_EMU_DEVICE", "H100")],
-        [("CUDA_EMU_ORDER", "reverse"), ("CUDA_EMU_STREAMS", "lazy"), ("CUDA_EMU_DEVICE", "T4")],
-    ] {
-        let program = std::env::current_exe().unwrap();
-        let output = std::process::Command::new(program).arg("parts").envs(variables).output().unwrap();
-        let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        assert!(output.status.success() && stdout.contains("2 passed"), "{variables:?}\n{stdout}\n{stderr}");
+    for settings in &OTHER_DEVICES {
+        with_settings(settings, &["parts"], 2);
     }
 }

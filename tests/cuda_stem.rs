@@ -5,7 +5,7 @@
 mod common;
 
 use camshaft::cuda::{Element, Stem, StemArgs, StemShape, stem_filter};
-use common::cuda::{Buffer, Device, Guarded, Room, equal, install, integers, software};
+use common::cuda::{Buffer, Device, Guarded, Room, equal, install, integers, software, with_settings};
 use half::{bf16, f16};
 
 /// `[N, H, W]` and K.
@@ -180,11 +180,7 @@ fn other_devices_and_orders() {
     let devices =
         ["T4", "H100"].map(|name| [("CUDA_EMU_DEVICE", name), ("CUDA_EMU_ORDER", "reverse"), ("CUDA_EMU_STREAMS", "lazy")]);
     for variables in orders.into_iter().chain(devices) {
-        let program = std::env::current_exe().unwrap();
-        let tests = ["shapes", "nan"];
-        let output = std::process::Command::new(program).args(tests).envs(variables).output().unwrap();
-        let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        assert!(output.status.success() && stdout.contains("2 passed"), "{variables:?}\n{stdout}\n{stderr}");
+        with_settings(&variables, &["shapes", "nan"], 2);
     }
 }
 

@@ -40,6 +40,29 @@ pub fn install() -> cuda_emu::driver::Installed {
     cuda_emu::driver::install(&[]).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// Runs those tests of this program whose names contain one of `names` once more, in a process of its own whose software device has
+/// these settings. `passed`: how many they are.
+pub fn with_settings(settings: &[(&str, &str)], names: &[&str], passed: usize) {
+    let program = std::env::current_exe().unwrap();
+    let output = std::process::Command::new(program).args(names).envs(settings.iter().copied()).output().unwrap();
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let all = stdout.contains(&format!("test result: ok. {passed} passed;"));
+    assert!(output.status.success() && all, "{settings:?}\n{stdout}\n{stderr}");
+}
+
+/// The same words, for as long; `span` is used no more.
+pub fn unsigned(span: SpanMut<'_, i32>) -> SpanMut<'_, u32> {
+    // SAFETY: as above.
+    unsafe { SpanMut::from_raw(span.address(), span.len()) }
+}
+
+/// Other GPUs, other orders of blocks, and the other way to round, as the software device plays them.
+pub const OTHER_DEVICES: [[(&str, &str); 3]; 3] = [
+    [("CUDA_EMU_ORDER", "random"), ("CUDA_EMU_SEED", "1"), ("CUDA_EMU_MMA", "block8")],
+    [("CUDA_EMU_ORDER", "random"), ("CUDA_EMU_SEED", "2"), ("CUDA_EMU_DEVICE", "H100")],
+    [("CUDA_EMU_ORDER", "reverse"), ("CUDA_EMU_STREAMS", "lazy"), ("CUDA_EMU_DEVICE", "T4")],
+];
+
 /// Elements that can tell whether they were touched.
 pub trait Guarded: DeviceRepr + Copy + PartialEq + std::fmt::Debug {
     /// A NaN that no kernel makes.

@@ -234,6 +234,7 @@ fn masks_are_scored_in_order_and_checked() {
     let images = Nhwc::new([3, 32, 64, 3], seeded::network_input(3, 32, 64, 8));
     let (forward, kept) = cuda.keep(&images, 2).unwrap();
     assert_eq!((forward.features.shape(), forward.logits.shape()), ([3, 1, 2, 64], [3, 1, 1, 6]));
+    assert_eq!(cuda.keep(&images, 0).unwrap().0, cuda.keep(&images, 1).unwrap().0);
     let enlargement = Enlargement::new((1, 2), (32, 64), None);
     // A mask of 1 throughout is the image: each score is that of its own image.
     let mask = Mask { channel: 0, low: -1e30, scale: 1e-30, deviation: 0.0, stream: 0 };

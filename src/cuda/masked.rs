@@ -99,8 +99,8 @@ impl<T: Real> Pipeline<T> {
         let mut arena = Arena::new(self.stream(), &layout, "images that are masked")?;
         arena.write(image_region, images.data())?;
         arena.write(quantile_region, quantiles())?;
-        let (mut found, mut logits) = (Vec::with_capacity(n * cells), Vec::new());
-        for first in (0..n).step_by(batch.max(1)) {
+        let (mut found, mut logits, batch) = (Vec::with_capacity(n * cells), Vec::new(), batch.max(1));
+        for first in (0..n).step_by(batch) {
             let count = batch.min(n - first);
             let source = Source::Tensor(&images.data()[first * size..][..count * size]);
             let key = Key { image: [count, h, w], pixels: false, maps: Maps::Top(0), show: None, joined: true };

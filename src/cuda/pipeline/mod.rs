@@ -1,10 +1,11 @@
 //! A network of one precision on two streams that take turns, with the plans of the shapes that were run last.
 
+mod results;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use cudarc::driver::CudaStream;
-use image::RgbImage;
 
 use super::blueprint::{Blueprint, Key, Maps};
 use super::colormaps::Colormaps;
@@ -16,11 +17,12 @@ use super::parameters::Parameters;
 use super::plan::{Body, Plan};
 use super::real::Real;
 use super::source::Source;
-use super::{AskedShape, CudaError, Modules, Norm, Show, Unsupported, encode_asked};
-use crate::cam::{Asked, Enlarge, Enlarged, Enlargement, Evidence, Found, Head, Levels, Map, Mask, Selection, Targets};
+use super::{CudaError, Modules, Norm, Show, Unsupported, encode_asked};
+use crate::cam::{Enlargement, Found, Head, Mask, Selection};
 use crate::cpu::Forward;
 use crate::network::{Layer, Model, Network, PlanReport, PlannedStep};
 use crate::tensor::{Nhwc, Precision};
+use results::given;
 
 /// Passes that may be under way: the pictures of one are copied and resized while the other computes.
 pub(super) const LANES: usize = 2;
@@ -164,6 +166,15 @@ impl<T: Real> Pipeline<T> {
         }
     }
 
+    /// As [`Pipeline::take`] on the first lane, made free; where there is no room, after giving all memory back.
+    fn take_first(&mut self, key: Key) -> Result<Plan, CudaError> {
+        self.land(0);
+        match self.take(0, key) {
+            Err(error) if error.is_lack_of_memory() && self.release()? => self.take(0, key),
+            plan => plan,
+        }
+    }
+
     /// Gives back all memory but the parameters', once what uses it is complete. Says whether there was any.
     pub(super) fn release(&mut self) -> Result<bool, CudaError> {
         let mut any = false;
@@ -195,11 +206,7 @@ impl<T: Real> Pipeline<T> {
 
     /// One whole pass of images on the first lane; the plan goes back by [`Pipeline::keep_plan`].
     pub(super) fn pass(&mut self, key: Key, images: Source<'_>) -> Result<Plan, CudaError> {
-        self.land(0);
-        let mut plan = match self.take(0, key) {
-            Err(error) if error.is_lack_of_memory() && self.release()? => self.take(0, key),
-            plan => plan,
-        }?;
+        let mut plan = self.take_first(key)?;
         let mut staging = std::mem::take(&mut self.lanes[0].staging);
         let started = plan.start(&self.body(), images, &[], self.serial, &mut staging);
         self.lanes[0].staging = staging;
@@ -218,19 +225,6 @@ impl<T: Real> Pipeline<T> {
     /// Keeps a plan whose pass is complete for the next one of its kind.
     pub(super) fn keep_plan(&mut self, lane: usize, plan: Plan) {
         self.lanes[lane].keep(plan);
-    }
-
-    /// The logits of a complete pass, `[N, K]`. `first`: the number of its first image, for errors.
-    pub(super) fn logits<'p>(&self, plan: &'p Plan, first: usize) -> Result<&'p [f32], CudaError> {
-        let blueprint = &plan.blueprint;
-        let logits: &[f32] = plan.result(blueprint.layers[blueprint.layers.len() - 1])?;
-        let classes = logits.len() / blueprint.key.image[0];
-        if T::OVERFLOWS
-            && let Some(image) = logits.chunks_exact(classes).position(|logits| logits.iter().any(|logit| !logit.is_finite()))
-        {
-            return Err(CudaError::ActivationOverflow { image: first + image });
-        }
-        Ok(logits)
     }
 
     /// Waits for the pass of a lane, if there is one, and puts what it found into its outcome.
@@ -316,61 +310,6 @@ impl<T: Real> Pipeline<T> {
     fn oldest(&self) -> usize {
         (0..LANES).min_by_key(|&lane| self.lanes[lane].turn).unwrap_or(0)
     }
-
-    /// Appends a plan's results to `found`.
-    fn collect(&self, plan: &Plan, selection: Selection<'_>, found: &mut Found) -> Result<(), CudaError> {
-        let blueprint = &plan.blueprint;
-        let (n, maps) = (blueprint.key.image[0], blueprint.key.maps.count());
-        let logits = self.logits(plan, found.images())?;
-        let classes = logits.len() / n;
-        let (ranked, given): (&[i32], _) = (plan.result(blueprint.index)?, given(selection));
-        let features = if blueprint.by_host.is_some() {
-            let shape = blueprint.shapes[self.network.features()].output;
-            Some(Nhwc::new(shape, plan.features::<T>(&self.network)?))
-        } else {
-            None
-        };
-        let raw: &[f32] = plan.result(blueprint.raw)?;
-        for image in 0..n {
-            let of_image = match blueprint.key.maps {
-                Maps::Top(k) => &ranked[image * k..][..k],
-                Maps::Asked(AskedShape { terms: None, targets, .. }) => &ranked[image * targets..][..targets],
-                Maps::Classes(_) | Maps::Asked(_) => &given,
-            };
-            let logits = &logits[image * classes..][..classes];
-            let maps: Vec<(usize, Map)> = match (&features, blueprint.cam) {
-                (Some(features), _) => selection.maps(&Evidence::new(&self.head, features, image, logits)?)?,
-                (None, Some(cam)) => {
-                    let cells = cam.h * cam.w;
-                    let map = |at: usize| Map::new(cam.h, cam.w, raw[(image * maps + at) * cells..][..cells].to_vec());
-                    let methods = maps / of_image.len().max(1);
-                    (0..maps).map(|at| (of_image[at / methods] as usize, map(at))).collect()
-                }
-                (None, None) => Vec::new(),
-            };
-            let range = image * maps.len()..(image + 1) * maps.len();
-            let (mut enlarged, mut overlays) = (Vec::new(), Vec::new());
-            match (blueprint.key.show, blueprint.cam) {
-                (Some(Show::Enlarged(enlarge)), Some(_)) => enlarged = shown(plan, enlarge, range)?,
-                (Some(Show::Enlarged(enlarge)), None) => enlarged = selection.enlarged(enlarge, &maps),
-                (Some(Show::Overlay(_)), Some(cam)) => overlays = drawn(plan, (cam.out_h, cam.out_w), range)?,
-                (Some(Show::Overlay(_)) | None, _) => {}
-            }
-            found.push(logits, maps, enlarged, overlays);
-        }
-        Ok(())
-    }
-}
-
-/// Classes that maps are about, of targets the first ones, checked against the network's; none where the device chooses.
-fn given(selection: Selection<'_>) -> Vec<i32> {
-    match selection {
-        Selection::Top(_) | Selection::Asked(Asked { targets: Targets::Top(..), .. }) => Vec::new(),
-        Selection::Classes(classes) => classes.iter().map(|&class| class as i32).collect(),
-        Selection::Asked(Asked { targets: Targets::Given(targets), .. }) => {
-            targets.iter().map(|target| target.terms()[0].class as i32).collect()
-        }
-    }
 }
 
 /// What the device is told beside the images.
@@ -380,27 +319,6 @@ fn encode(selection: Selection<'_>, classes: usize, show: Option<Show>) -> Resul
         Selection::Classes(_) => Ok(bytemuck::cast_slice(&given(selection)).to_vec()),
         Selection::Asked(asked) => encode_asked(asked, classes, show),
     }
-}
-
-/// Enlarged maps of the last run.
-fn shown(plan: &Plan, enlarge: Enlarge, maps: std::ops::Range<usize>) -> Result<Vec<Enlarged>, CudaError> {
-    fn part<V: bytemuck::Pod>(plan: &Plan, pixels: usize, map: usize) -> Result<Vec<V>, CudaError> {
-        Ok(plan.result::<V>(plan.blueprint.shown)?[map * pixels..][..pixels].to_vec())
-    }
-    let pixels = enlarge.h * enlarge.w;
-    let one = |map| match enlarge.levels {
-        Levels::F32 => part(plan, pixels, map).map(Enlarged::F32),
-        Levels::F16 => part(plan, pixels, map).map(Enlarged::F16),
-        Levels::U8 => part(plan, pixels, map).map(Enlarged::U8),
-    };
-    maps.map(one).collect()
-}
-
-/// Overlays of the last run.
-fn drawn(plan: &Plan, (h, w): (usize, usize), maps: std::ops::Range<usize>) -> Result<Vec<RgbImage>, CudaError> {
-    let (all, bytes) = (plan.result::<u8>(plan.blueprint.shown)?, h * w * 3);
-    let one = |map| RgbImage::from_raw(w as u32, h as u32, all[map * bytes..][..bytes].to_vec());
-    Ok(maps.filter_map(one).collect())
 }
 
 impl<T: Real> Run for Pipeline<T> {
@@ -426,12 +344,8 @@ impl<T: Real> Run for Pipeline<T> {
 
     fn visit(&mut self, images: &Nhwc, visit: &mut Visitor<'_>) -> Result<(), CudaError> {
         let [n, h, w, _] = images.shape();
-        self.land(0);
         let key = Key { image: [n, h, w], pixels: false, maps: Maps::Top(0), show: None, joined: false };
-        let mut plan = match self.take(0, key) {
-            Err(error) if error.is_lack_of_memory() && self.release()? => self.take(0, key),
-            plan => plan,
-        }?;
+        let mut plan = self.take_first(key)?;
         plan.visit(&self.body(), images.data(), visit)?;
         self.lanes[0].keep(plan);
         Ok(())

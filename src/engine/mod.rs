@@ -37,6 +37,9 @@ pub const DEFAULT_BATCH: usize = 8;
 
 /// A network, ready to explain pictures. Made by [`Engine::builder`].
 ///
+/// Several threads may use one engine at a time, threads of a rayon pool among them: on the processor their passes share its threads,
+/// on a device they take turns. Each finds what it would find alone.
+///
 /// ```
 /// use camshaft::engine::{Engine, Request};
 /// use camshaft::input::Picture;

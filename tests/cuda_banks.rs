@@ -7,10 +7,10 @@
 
 mod common;
 
-use camshaft::cuda::variants::{Arithmetic, ImplicitGemm, Tile};
+use camshaft::cuda::variants::{Arithmetic, DIRECT, ImplicitGemm, Tile};
 use camshaft::cuda::{
-    Conv2dArgs, Conv2dImplicitGemm, Element, Epilogue, Linear, LinearArgs, LinearInput, LinearShape, Projection, Stem, StemArgs,
-    StemShape,
+    Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, Element, Epilogue, Linear, LinearArgs, LinearInput, LinearShape, Projection,
+    Stem, StemArgs, StemShape,
 };
 use camshaft::network::{Conv2dShape, Window};
 use common::cuda::{Buffer, Device, Guarded, Room, install, software, with_settings};
@@ -93,6 +93,30 @@ fn convolutions(device: &Device) {
     assert_eq!(seen, table, "every tile of the table for capability {capability}");
 }
 
+/// One block of either variant of the f32 convolution, three tiles deep.
+fn direct(device: &Device) {
+    let kernel = Conv2dDirect::new(&device.modules).unwrap();
+    let Tile { bm, bn, bk, wm, wn, .. } = DIRECT;
+    let (tiles, warps) = (3, (bm / wm) * (bn / wn));
+    // Single words into rows of gemm_k, once more after the last tile; 16 bytes a lane out of them, two of either tile.
+    let (stored, loaded) = ((tiles + 1) * (bm + bn) * bk / 32, tiles * warps * bk * 4 * 4);
+    for (k, staged) in [(bn, 0), (bn - 3, bm * bn / 32)] {
+        let shape = shape([1, 1, bm as usize, (tiles * bk) as usize], k as usize);
+        let zeros = |len: usize| Buffer::<f32>::new(device, &vec![0.0; len], Room::Exact);
+        let (x, w) = (zeros(shape.gemm_m() * shape.gemm_k()), zeros(shape.gemm_n() * shape.gemm_k()));
+        let mut y = Buffer::<f32>::output(device, shape.gemm_m() * shape.gemm_n(), Room::Exact);
+        let (x, w) = (x.span(device), w.span(device));
+        install().take_report();
+        let args = Conv2dArgs { shape: &shape, x, w, epilogue: Epilogue::None, y: y.span_mut(device) };
+        kernel.launch(&device.stream, args).unwrap();
+        device.stream.synchronize().unwrap();
+        let [found, without_conflicts] = Phases::of_launch(&format!("{}_none", kernel.name(&shape)));
+        assert_eq!(found, without_conflicts, "{shape:?}");
+        let expected = Phases { loads: (loaded + staged).into(), stores: (stored + staged).into() };
+        assert_eq!(found, expected, "{shape:?}");
+    }
+}
+
 /// Rows of images that begin at each of the 16 places in a sector that an f16 may have.
 fn stem(device: &Device) {
     let kernel = Stem::<f16>::new(&device.modules).unwrap();
@@ -148,6 +172,7 @@ fn no_two_lanes_of_a_phase_meet_in_a_bank() {
     }
     let device = Device::open();
     convolutions(&device);
+    direct(&device);
     stem(&device);
     classifier(&device);
 }

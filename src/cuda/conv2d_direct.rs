@@ -3,7 +3,7 @@
 use cudarc::driver::LaunchConfig;
 
 use super::conv2d::{Conv2dParams, Entries, GRID_Y, grid};
-use super::variants::{DIRECT, VECTORS};
+use super::variants::{DIRECT, Tile, VECTORS};
 use super::{Conv2dArgs, Conv2dProblem, CudaError, Modules, Queue, Unsupported};
 use crate::network::Conv2dShape;
 
@@ -70,8 +70,12 @@ fn vector(shape: &Conv2dShape) -> u32 {
     VECTORS.iter().rev().find(divides).copied().unwrap_or(1)
 }
 
+/// Words by which rows of the tiles in shared memory are longer than the tiles, so that no two lanes meet in a bank.
+const SKEW: u32 = 4;
+
 const fn shared_bytes() -> u32 {
-    DIRECT.shared_bytes(size_of::<f32>() as u32)
+    let skewed = Tile { bm: DIRECT.bm + SKEW, bn: DIRECT.bn + SKEW, ..DIRECT };
+    skewed.shared_bytes(size_of::<f32>() as u32)
 }
 
 fn can_run(problem: &Conv2dProblem) -> Result<(), Unsupported> {

@@ -286,7 +286,8 @@ const fn any_channels(capabilities: (u32, u32), arithmetic: Arithmetic, tile: Ti
 }
 
 /// Tile of `conv2d_direct_f32_nhwc`: a thread computes 8x8 outputs; two tiles in flight, one of them in registers.
-pub const DIRECT: Tile = Tile { bm: 64, bn: 64, bk: 16, wm: 32, wn: 64, stages: 2 };
+/// Eight elements of a row are a sector, and two or eight lanes load them.
+pub const DIRECT: Tile = Tile { bm: 64, bn: 64, bk: 8, wm: 32, wn: 64, stages: 2 };
 
 /// Channels that `conv2d_direct_f32_nhwc` and `batch_norm_nhwc` move at a time: 4 where C (or K) is a multiple of 4.
 pub const VECTORS: &[u32] = &[1, 4];

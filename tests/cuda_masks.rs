@@ -88,6 +88,7 @@ impl Problem {
             features: features.span(device),
             taps: Span::of(&taps, &device.stream),
             masks: Span::of(&masks, &device.stream),
+            noise: self.masks.iter().any(|(_, mask)| mask.deviation != 0.0),
             quantiles: quantiles.span(device),
             y: y.span_mut(device),
         };
@@ -157,6 +158,7 @@ fn mistakes_are_refused() {
         features: features.span(&device),
         taps: Span::of(&taps, &device.stream),
         masks: Span::of(&masks, &device.stream),
+        noise: false,
         quantiles: quantiles.span(&device),
         y: y.span_mut(&device),
     };

@@ -10,7 +10,7 @@ use crate::cam::{Enlargement, Mask};
 
 const KERNEL: &str = "mask_image";
 
-/// Shared memory that a block has without asking for more.
+/// Shared memory for the cells, beside at most 64 bytes of each thread: together what a 7.5 gives a block.
 const SHARED_BYTES: usize = 48 << 10;
 
 /// Pixels that a thread computes one after the other, about.
@@ -35,10 +35,11 @@ unsafe impl bytemuck::Zeroable for DeviceTap {}
 unsafe impl bytemuck::Pod for DeviceTap {}
 
 impl DeviceTap {
-    /// Where an enlargement's rows lie, then its columns.
+    /// Where an enlargement's columns lie, then its rows.
     pub fn all(enlargement: &Enlargement) -> Vec<Self> {
         let tap = |&Tap { low, high, weight }: &Tap| Self { low: low as i32, high: high as i32, weight };
-        enlargement.taps().into_iter().flatten().map(tap).collect()
+        let [rows, columns] = enlargement.taps();
+        columns.iter().chain(rows).map(tap).collect()
     }
 }
 
@@ -65,6 +66,11 @@ unsafe impl bytemuck::Zeroable for DeviceMask {}
 unsafe impl bytemuck::Pod for DeviceMask {}
 
 impl DeviceMask {
+    /// Whether it adds noise.
+    pub(super) fn has_noise(&self) -> bool {
+        self.deviation != 0.0
+    }
+
     /// `mask` over an image of a batch.
     pub fn new(image: usize, mask: &Mask) -> Self {
         let Mask { channel, low, scale, deviation, stream } = *mask;
@@ -91,7 +97,8 @@ unsafe impl DeviceRepr for Params {}
 /// Images times channels of their features, into a network's input of `T`.
 pub struct MaskImage<T> {
     channels: usize,
-    func: CudaFunction,
+    plain: CudaFunction,
+    noisy: CudaFunction,
     element: std::marker::PhantomData<T>,
 }
 
@@ -122,10 +129,12 @@ pub struct MaskImageArgs<'a, T> {
     pub image: Span<'a, f32>,
     /// `[N, h, w, C]`.
     pub features: Span<'a, T>,
-    /// `[H]`, then `[W]`.
+    /// `[W]`, then `[H]`.
     pub taps: Span<'a, DeviceTap>,
     /// `[M]`. Their images and channels are there, which the host has seen to.
     pub masks: Span<'a, DeviceMask>,
+    /// Whether any of the masks adds noise: without, a lookup for each pixel is saved.
+    pub noise: bool,
     /// `[4096]`.
     pub quantiles: Span<'a, f32>,
     /// `[M, H, W, channels]`, those past the third being 0.
@@ -146,8 +155,9 @@ impl<T: Element> MaskImage<T> {
             let reason = format!("{channels} channels of {}, expected {known:?}", T::NAME);
             return Err(Unsupported { kernel: KERNEL, reason }.into());
         }
-        let func = modules.function(KERNEL, &format!("{KERNEL}_{}_c{channels}", T::NAME), 0)?;
-        Ok(Self { channels, func, element: std::marker::PhantomData })
+        let load = |form: &str| modules.function(KERNEL, &format!("{form}_{}_c{channels}", T::NAME), SHARED_BYTES as u32);
+        let (plain, noisy) = (load(KERNEL)?, load("mask_image_noise")?);
+        Ok(Self { channels, plain, noisy, element: std::marker::PhantomData })
     }
 
     /// How faults name it.
@@ -191,16 +201,16 @@ impl<T: Element> MaskImage<T> {
         let &MaskImageShape { n, h, w, cells_h, cells_w, channels, masks } = shape;
         args.image.check(KERNEL, "image", n * h * w * 3, 16)?;
         args.features.check(KERNEL, "features", n * cells_h * cells_w * channels, size_of::<T>() as u64)?;
-        args.taps.check(KERNEL, "taps", h + w, 4)?;
+        args.taps.check(KERNEL, "taps", w + h, 16)?;
         args.masks.check(KERNEL, "masks", masks, 8)?;
         args.quantiles.check(KERNEL, "quantiles", LEVELS, 4)?;
         args.y.check(KERNEL, "y", masks * h * w * self.channels, 16)?;
 
         let [h32, w32, cells_h, cells_w, channels] = [h, w, cells_h, cells_w, channels].map(|extent| extent as i32);
         let params = Params { h: h32, w: w32, cells_h, cells_w, channels };
-        let columns = args.taps.address + (h * size_of::<DeviceTap>()) as u64;
-        let mut call = queue.into().call(&self.func);
-        call.arg(&args.image.address).arg(&args.features.address).arg(&args.taps.address).arg(&columns);
+        let rows = args.taps.address + (w * size_of::<DeviceTap>()) as u64;
+        let mut call = queue.into().call(if args.noise { &self.noisy } else { &self.plain });
+        call.arg(&args.image.address).arg(&args.features.address).arg(&rows).arg(&args.taps.address);
         call.arg(&args.masks.address).arg(&args.quantiles.address).arg(&args.y.address).arg(&params);
         // SAFETY: order and types match the entry in kernels/mask_image.cu, lengths were checked above; masks and taps hold
         // indices inside images, features and cells, which their makers answer for; the kernel writes only `y`, borrowed mutably.

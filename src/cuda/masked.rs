@@ -36,6 +36,7 @@ pub(super) struct MaskedImages<'a> {
     arena: &'a Arena,
     taps: Region,
     masks: Region,
+    noise: bool,
     count: usize,
 }
 
@@ -62,6 +63,7 @@ impl MaskedImages<'_> {
             features: kept.arena.span::<T>(kept.features),
             taps: arena.span(self.taps),
             masks: arena.span(self.masks),
+            noise: self.noise,
             quantiles: kept.arena.span(kept.quantiles),
             y,
         };
@@ -182,7 +184,8 @@ impl<T: Real> Pipeline<T> {
                 part.resize(batch, masks[next]);
                 station.arena.write(station.masks, &part)?;
                 let Station { arena, taps, masks } = &station;
-                let images = MaskedImages { kept, arena, taps: *taps, masks: *masks, count: batch };
+                let noise = part.iter().any(DeviceMask::has_noise);
+                let images = MaskedImages { kept, arena, taps: *taps, masks: *masks, noise, count: batch };
                 let plan = self.start_masked(lane, key, &images)?;
                 under_way.push_back((lane, station, plan, count));
                 next += count;

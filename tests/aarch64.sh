@@ -3,7 +3,7 @@
 # table against the definition, and whole networks against PyTorch's goldens. Emulated time is no speed.
 #
 #   sh tests/aarch64.sh check    compiles, which needs Rust's standard library for the target and nothing else
-#   sh tests/aarch64.sh          compiles and tests; arguments are passed on to `cargo test`
+#   sh tests/aarch64.sh          compiles and tests (ten minutes of a core for the tests); arguments are passed on to `cargo test`
 #
 # Uses CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER and QEMU_LD_PREFIX (the folder of the target's C library) if they are set.
 set -eu

@@ -7,7 +7,9 @@
 use crate::ptx::{Mma, MmaKind};
 
 use super::MmaRounding;
-use super::alu::{bfloat_to_single, half_to_single, single_to_half, wide};
+#[cfg(target_arch = "x86_64")]
+use super::alu::wide;
+use super::alu::{bfloat_to_single, half_to_single, single_to_half};
 use super::regs::{LANES, Regs};
 
 type Plane = [u32; LANES];

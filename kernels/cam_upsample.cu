@@ -17,8 +17,8 @@
 //   batches more SMs write, for the price of the choice, the sum and the range computed again.
 //   f32 accumulation in a fixed order. Enlarging and blending are the CPU's operations in its order, unfused. The normalisation
 //   (v - min) / (max - min) carries its rounding errors along, so that it agrees with f64 arithmetic rounded to f32.
-//   byte floor of a block: features and logits of an image once, weights of a class once; outputs once; crop once. Wherever
-//   out_w is a multiple of 4, warps write and read whole sectors.
+//   byte floor of a block: features and logits of an image once, weights of a class once; outputs once; crop once. Warps write and
+//   read whole sectors, of other widths than multiples of 4 those apart that rows begin and end in, but for overlays of such widths.
 #include "cam_asked.cuh"
 #include "pixels.cuh"
 
@@ -37,7 +37,7 @@ enum Normalisation { NONE = 0, MIN_MAX = 1, RELU_MIN_MAX = 2 };
 constexpr int THREADS = WARPS * 32;
 constexpr int BLOCKS = 3; // resident on a multiprocessor: with more, a thread's registers would not hold its quad's corners
 constexpr int CELLS = 4; // of one warp at a time: that many 16-byte loads of each lane are in flight
-constexpr int QUAD = 4;  // neighbouring pixels of one thread
+constexpr int QUAD = 4;  // pixels of one thread
 
 // Where a row lies between two rows of the map.
 struct RowTap {
@@ -129,21 +129,30 @@ __device__ __forceinline__ RowTap tap(int at, int outputs, int cells) {
     return {low, __fdiv_rn((float)(int)(position - 2ll * outputs * low), (float)(2 * outputs))};
 }
 
-// Calls `visit(y, x, values, is_inside)` for the quads of the rows from `y0` up to `y1`: x is a multiple of QUAD, values past the
-// last column repeat it. All lanes of a warp call together; those that have no quad left are not inside.
+// How far the pixels of a quad lie apart, as a shift: side by side where rows are whole quads, which are aligned then, and lanes
+// that are neighbours do not skip a cell; else so far that neighbouring lanes have neighbouring pixels, at most those of a warp.
+__device__ __forceinline__ int quad_shift(const CamUpsampleParams& params) {
+    if (params.out_w % QUAD == 0 && params.out_w >= QUAD * params.w) return 0;
+    return min(max(32 - __clz(ceil_div(params.out_w, QUAD) - 1), 1), 5);
+}
+
+// Calls `visit(y, x, values, count)` for the quads of the rows from `y0` up to `y1`: pixels x, x + 2^shift and so on, of which the
+// first `count` are inside, maybe none; values past the last column repeat it. All lanes of a warp call together.
 template <typename Visit>
-__device__ __forceinline__ void for_each_quad(const CamUpsampleParams& params, const Smem& smem, int y0, int y1, Visit&& visit) {
-    const int quads = ceil_div(params.out_w, QUAD);
+__device__ __forceinline__ void for_each_quad(const CamUpsampleParams& params, const Smem& smem, int shift, int y0, int y1, Visit&& visit) {
+    const int apart = 1 << shift;
+    const int quads = ceil_div(params.out_w, QUAD << shift) << shift;
     const int bands = max(THREADS / quads, 1); // each a run of rows, so that a thread keeps its four corners for many rows
     const int rows = ceil_div(y1 - y0, bands);
     for (int first = 0; first < quads * bands; first += THREADS) {
         const int unit = first + threadIdx.x;
-        const int x = unit % quads * QUAD, band = unit / quads;
+        const int quad = unit % quads, band = unit / quads;
+        const int x = (quad >> shift) * (QUAD << shift) + (quad & (apart - 1));
         int low[QUAD], high[QUAD];
         float across[QUAD];
         #pragma unroll
         for (int i = 0; i < QUAD; ++i) {
-            const RowTap column = tap(min(x + i, params.out_w - 1), params.out_w, params.w);
+            const RowTap column = tap(min(x + i * apart, params.out_w - 1), params.out_w, params.w);
             low[i] = column.low;
             high[i] = min(column.low + 1, params.w - 1);
             across[i] = column.weight;
@@ -151,6 +160,7 @@ __device__ __forceinline__ void for_each_quad(const CamUpsampleParams& params, c
         int held = -1; // the row of the map that `top` holds
         float top[QUAD][2], bottom[QUAD][2];
         const int start = y0 + band * rows, end = unit < quads * bands ? min(start + rows, y1) : 0;
+        const int count = min(max(params.out_w - x + apart - 1, 0) >> shift, QUAD);
         for (int step = 0; step < rows; ++step) {
             const int y = min(start + step, y1 - 1);
             const RowTap row = smem.rows[y];
@@ -170,19 +180,19 @@ __device__ __forceinline__ void for_each_quad(const CamUpsampleParams& params, c
             #pragma unroll
             for (int i = 0; i < QUAD; ++i)
                 values[i] = mix(across[i], mix(row.weight, top[i][0], bottom[i][0]), mix(row.weight, top[i][1], bottom[i][1]));
-            visit(y, x, values, start + step < end);
+            visit(y, x, values, start + step < end ? count : 0);
         }
     }
 }
 
 // Least and greatest enlarged value, or two NaN if a cell or an enlarged value is not finite; the same in every thread.
-__device__ __forceinline__ float2 range_of(const CamUpsampleParams& params, const Smem& smem) {
+__device__ __forceinline__ float2 range_of(const CamUpsampleParams& params, const Smem& smem, int shift) {
     __shared__ float2 partial[WARPS];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     // fminf and fmaxf drop NaN, which is why `poison` exists: 0 * v is NaN for every v that is not finite, and it stays.
     float least = infinity(), greatest = -infinity(), poison = 0.f;
     for (int i = threadIdx.x; i < params.h * params.w; i += THREADS) poison = fmaf(smem.cells[i], 0.f, poison);
-    for_each_quad(params, smem, 0, params.out_h, [&](int, int, const float(&values)[QUAD], bool) {
+    for_each_quad(params, smem, shift, 0, params.out_h, [&](int, int, const float(&values)[QUAD], int) {
         #pragma unroll
         for (int i = 0; i < QUAD; ++i) { // a value outside is one inside, too
             least = fminf(least, values[i]);
@@ -247,39 +257,43 @@ struct Scale {
 // Entry of a colormap: trunc(256 v), the ends for values beyond them. NaN gives 0; `range` tells of it.
 __device__ __forceinline__ unsigned entry(float v) { return (unsigned)min(max(__float2int_rz(v * 256.f), 0), 255); }
 
-// What is written for the quad at pixel `at` of the image; the first `count` values are inside it, maybe none. `whole` says that
-// all other quads are full, and so aligned.
+// What is written for the quad whose first pixel is `at` of the image; the first `count` values are inside it, maybe none. Those
+// that take a `shift` store the full and aligned quads of a shift of 0 at once; the overlay's pixels lie side by side.
 struct F32Out {
+    static constexpr bool SPREADS = true;
     float* out;
     __device__ void start(const CamUpsampleParams&) {}
-    __device__ __forceinline__ void operator()(size_t map, size_t, size_t at, const float (&v)[QUAD], bool whole, int count) const {
+    __device__ __forceinline__ void operator()(size_t map, size_t, size_t at, const float (&v)[QUAD], int shift, int count) const {
         float* to = out + map + at;
-        if (whole && count) *reinterpret_cast<float4*>(to) = make_float4(v[0], v[1], v[2], v[3]);
-        else for (int i = 0; i < QUAD; ++i) if (i < count) to[i] = v[i];
+        if (shift == 0 && count) *reinterpret_cast<float4*>(to) = make_float4(v[0], v[1], v[2], v[3]);
+        else for (int i = 0; i < QUAD; ++i) if (i < count) to[i << shift] = v[i];
     }
 };
 
 struct F16Out {
+    static constexpr bool SPREADS = true;
     f16* out;
     __device__ void start(const CamUpsampleParams&) {}
-    __device__ __forceinline__ void operator()(size_t map, size_t, size_t at, const float (&v)[QUAD], bool whole, int count) const {
+    __device__ __forceinline__ void operator()(size_t map, size_t, size_t at, const float (&v)[QUAD], int shift, int count) const {
         f16* to = out + map + at;
-        if (whole && count) *reinterpret_cast<uint2*>(to) = make_uint2(ptx::f16x2_from_f32(v[0], v[1]), ptx::f16x2_from_f32(v[2], v[3]));
-        else for (int i = 0; i < QUAD; ++i) if (i < count) to[i].bits = ptx::f16_from_f32(v[i]);
+        if (shift == 0 && count) *reinterpret_cast<uint2*>(to) = make_uint2(ptx::f16x2_from_f32(v[0], v[1]), ptx::f16x2_from_f32(v[2], v[3]));
+        else for (int i = 0; i < QUAD; ++i) if (i < count) to[i << shift].bits = ptx::f16_from_f32(v[i]);
     }
 };
 
 struct U8Out {
+    static constexpr bool SPREADS = true;
     unsigned char* out;
     __device__ void start(const CamUpsampleParams&) {}
-    __device__ __forceinline__ void operator()(size_t map, size_t, size_t at, const float (&v)[QUAD], bool whole, int count) const {
+    __device__ __forceinline__ void operator()(size_t map, size_t, size_t at, const float (&v)[QUAD], int shift, int count) const {
         unsigned char* to = out + map + at;
-        if (whole && count) *reinterpret_cast<unsigned*>(to) = entry(v[0]) | entry(v[1]) << 8 | entry(v[2]) << 16 | entry(v[3]) << 24;
-        else for (int i = 0; i < QUAD; ++i) if (i < count) to[i] = (unsigned char)entry(v[i]);
+        if (shift == 0 && count) *reinterpret_cast<unsigned*>(to) = entry(v[0]) | entry(v[1]) << 8 | entry(v[2]) << 16 | entry(v[3]) << 24;
+        else for (int i = 0; i < QUAD; ++i) if (i < count) to[i << shift] = (unsigned char)entry(v[i]);
     }
 };
 
 struct OverlayOut {
+    static constexpr bool SPREADS = false;
     unsigned char* out;
     const unsigned char* crop; // read-only: it is there before the graph begins
     const unsigned char* table;
@@ -287,6 +301,7 @@ struct OverlayOut {
     static constexpr int WORDS = QUAD * 3 / 4; // of a quad: odd, so that the lanes' quads are free of bank conflicts
     const unsigned* colors;    // [256][32]: every lane reads a bank of its own, whatever its entry
     unsigned (*staged)[WORDS]; // the quads of the warp, by lane
+    bool whole;                // whether all quads are full or empty, and so aligned
 
     __device__ void start(const CamUpsampleParams& params) {
         __shared__ unsigned copies[256 * 32];
@@ -302,6 +317,7 @@ struct OverlayOut {
         colors = copies + threadIdx.x % 32;
         staged = quads + threadIdx.x / 32 * 32;
         alpha = params.alpha;
+        whole = params.out_w % QUAD == 0;
     }
 
     // Calls `visit(word, place)` for the words of the warp's quads in their order, each lane every 32nd, so that neighbouring lanes
@@ -323,7 +339,7 @@ struct OverlayOut {
         return (unsigned)__float2int_rz(__fadd_rn(sum, 0.5f)); // at most 255.5, never negative
     }
 
-    __device__ __forceinline__ void operator()(size_t map, size_t image, size_t at, const float (&v)[QUAD], bool whole, int count) const {
+    __device__ __forceinline__ void operator()(size_t map, size_t image, size_t at, const float (&v)[QUAD], int, int count) const {
         const unsigned char* from = crop + (image + at) * 3;
         unsigned char* to = out + (map + at) * 3;
         const int lane = threadIdx.x % 32;
@@ -396,21 +412,20 @@ __device__ __forceinline__ void cam_upsample(const T* RESTRICT_ACTIVATION x, con
         for (int i = threadIdx.x; i < cells; i += THREADS) raw[map * cells + i] = smem.cells[i];
     __syncthreads(); // the taps are there
 
-    const float2 extremes = range_of(params, smem);
+    const int shift = Out::SPREADS ? quad_shift(params) : 0;
+    const float2 extremes = range_of(params, smem, shift);
     if (blockIdx.x == 0 && threadIdx.x == 0) range[map] = extremes;
     const Scale scale(row ? reinterpret_cast<const RowEnd*>(row + params.c)->normalisation : params.normalisation, extremes);
 
     const int height = ceil_div(params.out_h, gridDim.x);
     const int y0 = blockIdx.x * height, y1 = min(y0 + height, params.out_h);
     const size_t pixels = (size_t)params.out_h * params.out_w;
-    const bool whole = params.out_w % QUAD == 0;
     if (y0 >= y1) return; // whole blocks leave
-    for_each_quad(params, smem, y0, y1, [&](int y, int at_x, const float(&values)[QUAD], bool is_inside) {
+    for_each_quad(params, smem, shift, y0, y1, [&](int y, int at_x, const float(&values)[QUAD], int count) {
         float shown[QUAD];
         #pragma unroll
         for (int i = 0; i < QUAD; ++i) shown[i] = scale(values[i]);
-        const int count = is_inside ? min(params.out_w - at_x, QUAD) : 0;
-        out(map * pixels, n * pixels, (size_t)y * params.out_w + at_x, shown, whole, count);
+        out(map * pixels, n * pixels, (size_t)y * params.out_w + at_x, shown, shift, count);
     });
 }
 
@@ -431,7 +446,7 @@ __device__ __forceinline__ void cam_upsample(const T* RESTRICT_ACTIVATION x, con
              const float* RESTRICT_ACTIVATION logits, int* __restrict__ index, float* __restrict__ raw,                 \
              float2* __restrict__ range, const unsigned char* __restrict__ crop, const unsigned char* __restrict__ table, \
              unsigned char* __restrict__ overlay, const CamUpsampleParams params, const Step step) {                    \
-        const OverlayOut out{overlay, crop, table, 0.f, nullptr, nullptr};                                              \
+        const OverlayOut out{overlay, crop, table, 0.f, nullptr, nullptr, false};                                       \
         cam_upsample<T, VEC>(x, w, rows, classes, logits, index, raw, range, out, params, step);                        \
     }
 

@@ -141,6 +141,10 @@ pub struct MaskImageArgs<'a, T> {
     pub y: SpanMut<'a, T>,
 }
 
+fn entry<T: Element>(channels: usize, noise: bool) -> String {
+    format!("{KERNEL}{}_{}_c{channels}", if noise { "_noise" } else { "" }, T::NAME)
+}
+
 impl<T: Element> MaskImage<T> {
     /// Loads the kernel that writes `channels`: 4 for f32, 3 or 8 for f16 and bf16.
     ///
@@ -155,14 +159,14 @@ impl<T: Element> MaskImage<T> {
             let reason = format!("{channels} channels of {}, expected {known:?}", T::NAME);
             return Err(Unsupported { kernel: KERNEL, reason }.into());
         }
-        let load = |form: &str| modules.function(KERNEL, &format!("{form}_{}_c{channels}", T::NAME), SHARED_BYTES as u32);
-        let (plain, noisy) = (load(KERNEL)?, load("mask_image_noise")?);
+        let load = |noise| modules.function(KERNEL, &entry::<T>(channels, noise), SHARED_BYTES as u32);
+        let (plain, noisy) = (load(false)?, load(true)?);
         Ok(Self { channels, plain, noisy, element: std::marker::PhantomData })
     }
 
-    /// How faults name it.
-    pub fn name(&self) -> String {
-        format!("{KERNEL}_{}_c{}", T::NAME, self.channels)
+    /// How faults name it, with or without `noise`.
+    pub fn name(&self, noise: bool) -> String {
+        entry::<T>(self.channels, noise)
     }
 
     /// Why this kernel cannot run `shape`, or `Ok`. Touches no device.

@@ -48,6 +48,11 @@ impl Kept {
 }
 
 impl MaskedImages<'_> {
+    /// How faults name the kernel.
+    pub(super) fn kernel<T: Real>(&self, body: &Body<'_, T>, channels: usize) -> String {
+        body.operators.mask_image(channels).name(self.noise)
+    }
+
     /// Enqueues the kernel that writes them to `y`, `[count, H, W, channels]`.
     pub(super) fn launch<T: Real>(
         &self,

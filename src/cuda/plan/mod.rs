@@ -123,7 +123,7 @@ impl Plan {
     ) -> Result<(), CudaError> {
         let serial = serial || !self.proven;
         let channels = self.blueprint.image_channels;
-        self.source = (body.operators.mask_image(channels).name(), "`masks`");
+        self.source = (images.kernel(body, channels), "`masks`");
         self.mark.clear();
         let made = images.launch(body, self.queue(SOURCE), channels, self.arena.span_mut(self.blueprint.image));
         self.end_source(made, serial)?;

@@ -103,7 +103,9 @@ impl<T: Real> Pipeline<T> {
         let image_region = layout.place::<f32>(n * size);
         let features = layout.place::<T>(n * cells);
         let quantile_region = layout.place::<f32>(LEVELS);
-        let mut arena = Arena::new(self.stream(), &layout, "images that are masked")?;
+        // Whoever has them gives them back when he likes, perhaps while a graph is recorded on a lane: a stream of their own.
+        let stream = self.stream().context().new_stream()?;
+        let mut arena = Arena::new(&stream, &layout, "images that are masked")?;
         arena.write(image_region, images.data())?;
         arena.write(quantile_region, quantiles())?;
         let (mut found, mut logits, batch) = (Vec::with_capacity(n * cells), Vec::new(), batch.max(1));
@@ -115,9 +117,10 @@ impl<T: Real> Pipeline<T> {
             found.extend(plan.features::<T>(self.network())?);
             logits.extend_from_slice(self.logits(&plan, first)?);
             arena.copy(features.run(first, count, cells * size_of::<T>()), &plan.feature_bytes(self.network()))?;
+            stream.synchronize()?; // the plan's next pass writes what is copied
             self.keep_plan(0, plan);
         }
-        self.stream().synchronize()?; // the other lane reads them too
+        stream.synchronize()?; // the lanes read them
         let forward = Forward {
             features: Nhwc::new([n, cells_h, cells_w, channels], found),
             logits: Nhwc::new([n, 1, 1, logits.len() / n.max(1)], logits),

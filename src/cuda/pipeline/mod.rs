@@ -388,6 +388,7 @@ impl<T: Real> Run for Pipeline<T> {
 
 #[cfg(test)]
 mod tests {
+    use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
     use half::f16;
 
     use super::*;
@@ -426,6 +427,21 @@ mod tests {
         assert!(kernel.starts_with("conv2d_direct_f32_nhwc"), "{error}");
         assert_eq!(place, "`conv1` of 1 images of 32x32");
         assert!(error.is_final());
+    }
+
+    /// A caller may drop them on any thread, while this one records a graph.
+    #[test]
+    fn images_that_were_kept_are_given_back_beside_a_recording() {
+        let _one = device::for_one_test();
+        cuda_emu::driver::install(&[("CUDA_EMU_DEVICE", "A100")]).unwrap();
+        let mut pipeline = pipeline::<f16>(Precision::F16, false);
+        let images = Nhwc::new([1, SIZE, SIZE, 3], vec![0.5; SIZE * SIZE * 3]);
+        let (_, kept) = pipeline.keep_images(&images, 1).unwrap();
+        let lane = pipeline.stream();
+        lane.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
+        std::thread::scope(|scope| scope.spawn(|| drop(kept)).join().unwrap());
+        let recorded = lane.end_capture(CUgraphInstantiate_flags(0));
+        assert!(recorded.is_ok(), "{:?}", recorded.err());
     }
 
     /// A graph's kernels are not waited for one by one, and yet the one that faults is named: whichever it is, whatever the device,

@@ -108,7 +108,7 @@ impl Arena {
         let memory = unsafe { stream.alloc::<u8>(layout.bytes().max(1)) };
         let memory = memory.map_err(|source| match source {
             DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => {
-                CudaError::OutOfMemory { what, needed: layout.bytes() as u64, free: device::free_bytes(stream.context()) }
+                CudaError::OutOfMemory { what, needed: layout.bytes() as u64, free: device::free_bytes(stream) }
             }
             source => source.into(),
         })?;

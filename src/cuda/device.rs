@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cudarc::driver::sys::{self, CUresult};
-use cudarc::driver::{CudaContext, DriverError, result};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
 
 use super::{CudaError, compiler};
 
@@ -64,9 +64,9 @@ fn shown(version: i32) -> String {
     format!("{}.{}", version / 1000, version % 1000 / 10)
 }
 
-/// Bytes that the context's device has free.
-pub(super) fn free_bytes(context: &CudaContext) -> u64 {
-    // What was freed in stream order comes back when the device is idle.
-    let free = context.synchronize().and_then(|()| result::mem_get_info());
+/// Bytes that the device has free, once what was freed on `stream` has come back. Not on all streams: another thread may be recording
+/// on one, which waiting for the whole device would spoil.
+pub(super) fn free_bytes(stream: &CudaStream) -> u64 {
+    let free = stream.synchronize().and_then(|()| result::mem_get_info());
     free.map_or(0, |(free, _)| free as u64)
 }

@@ -392,6 +392,7 @@ mod tests {
     use half::f16;
 
     use super::*;
+    use crate::cuda::arena::{Arena, Layout};
     use crate::cuda::device;
     use crate::weights::WeightFile;
 
@@ -440,6 +441,22 @@ mod tests {
         let lane = pipeline.stream();
         lane.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
         std::thread::scope(|scope| scope.spawn(|| drop(kept)).join().unwrap());
+        let recorded = lane.end_capture(CUgraphInstantiate_flags(0));
+        assert!(recorded.is_ok(), "{:?}", recorded.err());
+    }
+
+    /// Another engine of the same process may run out of memory meanwhile.
+    #[test]
+    fn memory_runs_out_beside_a_recording() {
+        let _one = device::for_one_test();
+        cuda_emu::driver::install(&[("CUDA_EMU_DEVICE", "A100")]).unwrap();
+        let context = device::open(0).unwrap();
+        let [lane, other] = [(); 2].map(|()| context.new_stream().unwrap());
+        let mut layout = Layout::default();
+        layout.place_bytes(1 << 50);
+        lane.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
+        let refused = std::thread::scope(|scope| scope.spawn(|| Arena::new(&other, &layout, "too much").err()).join().unwrap());
+        assert!(matches!(refused, Some(CudaError::OutOfMemory { free: 1.., .. })), "{refused:?}");
         let recorded = lane.end_capture(CUgraphInstantiate_flags(0));
         assert!(recorded.is_ok(), "{:?}", recorded.err());
     }

@@ -211,6 +211,14 @@ impl Captures {
         result
     }
 
+    /// Spoils and reports all captures: nobody may wait for a context of which any stream is being captured, whoever captures it.
+    pub fn forbid_context_wait(&mut self) -> Result {
+        for capture in self.running.values_mut() {
+            capture.invalid = true;
+        }
+        if self.running.is_empty() { Ok(()) } else { Err(Code::CaptureUnsupported) }
+    }
+
     /// The streams that take part in some capture.
     pub fn streams(&self) -> Vec<u32> {
         self.running.values().flat_map(|capture| capture.frontiers.keys().copied()).collect()

@@ -92,7 +92,18 @@ impl Context {
 
     /// Refuses a call that may synchronise while a capture forbids it.
     pub fn unsafe_call(&mut self, thread: u64, call: &str) -> Result {
-        self.captures.forbid_unsafe_call(thread).or_else(|code| {
+        let allowed = self.captures.forbid_unsafe_call(thread);
+        self.spoilt(allowed, call)
+    }
+
+    /// Before a wait for all of the context's streams.
+    pub fn context_wait(&mut self, call: &str) -> Result {
+        let allowed = self.captures.forbid_context_wait();
+        self.spoilt(allowed, call)
+    }
+
+    fn spoilt(&mut self, allowed: Result, call: &str) -> Result {
+        allowed.or_else(|code| {
             let message = format!("{call} while a stream is being captured: the capture is spoilt");
             self.misuse(code, FindingKind::InvalidCall, None, message)
         })

@@ -132,6 +132,11 @@ fn what_a_capture_forbids() {
     spoil(local, unsupported, |_, stream| code(stream.synchronize()));
     spoil(local, unsupported, |device, _| code(device.context.synchronize()));
     spoil(local, unsupported, |device, _| code(device.context.default_stream().alloc_zeros::<u8>(4)));
+    spoil(local, unsupported, |device, _| {
+        // Even by a thread that captures nothing: the capture is one of the context's.
+        let context = device.context.clone();
+        std::thread::spawn(move || code(context.synchronize())).join().unwrap()
+    });
     spoil(Mode::CU_STREAM_CAPTURE_MODE_RELAXED, unsupported, |_, stream| {
         // Relaxed captures allow the allocation, but not the copy from pageable memory.
         let mut a = stream.context().default_stream().alloc_zeros::<u8>(4).unwrap();

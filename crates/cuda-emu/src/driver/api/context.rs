@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_uint, c_void};
 use super::driver_calls;
 use super::pointer::Out;
 use crate::driver::code::{Code, Result};
-use crate::driver::state::{Driver, current_raw, set_current_raw, thread};
+use crate::driver::state::{Driver, current_raw, set_current_raw};
 
 /// The calling thread's context, null if it has none. Takes no lock: clients ask before nearly every other call.
 #[unsafe(no_mangle)]
@@ -65,7 +65,7 @@ driver_calls! {
     /// Waits for all work.
     fn cuCtxSynchronize() |driver| {
         let (_, context) = driver.current()?;
-        context.unsafe_call(thread(), "cuCtxSynchronize")?;
+        context.context_wait("cuCtxSynchronize")?;
         context.synchronize_all()
     }
 

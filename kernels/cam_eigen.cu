@@ -18,25 +18,36 @@ struct CamEigenParams {
     int targets; // T
     int methods; // M
     int eigens;  // methods of the two forms
+    int across;  // threads whose entries go through a run of a matrix's columns
+    int pitch;   // of matrices: odd, at least `cells`
 };
-static_assert(sizeof(CamEigenParams) == 20, "the host's twin has 20 bytes");
+static_assert(sizeof(CamEigenParams) == 28, "the host's twin has 28 bytes");
 
 constexpr int THREADS = WARPS * 32;
 constexpr int DEPTH = 64; // channels of a part of the Gram matrix
-constexpr int ROWS = 4, COLUMNS = 3; // entries of a thread, as far apart as possible: neighbouring threads have neighbouring entries
 constexpr int MOST_SQUARINGS = 24;
 constexpr float RANK_ONE = 1.f - 1e-4f; // sum of the squared eigenvalues over the square of their sum; one more squaring is done then
 
 extern __shared__ float dynamic_smem[];
 
+// Entries of a matrix that a thread has, as far apart as possible: neighbouring threads have neighbouring entries. `across` < 32 threads
+// share a run of a row's columns, so that a warp's columns are in different banks; pitch % 32 == across, so that a warp which goes on
+// in the next row goes on in the next bank.
+template <int ROWS_, int COLUMNS_>
+struct Share {
+    static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_;
+};
+using Small = Share<4, 3>;
+using Large = Share<2, 6>;
+
 struct Smem {
-    int cells, pitch; // of matrices: odd, and for 7x7 cells free of bank conflicts
-    float* means;     // [C]
-    float* weights;   // [C] of the largest magnitude 1; in the end the singular vector
+    int cells, across, pitch;
+    float* means;   // [C]
+    float* weights; // [C] of the largest magnitude 1; in the end the singular vector
     float* matrices;
 
     __device__ explicit Smem(const CamEigenParams& params) {
-        cells = params.cells, pitch = params.cells | 1;
+        cells = params.cells, across = params.across, pitch = params.pitch;
         means = dynamic_smem, weights = means + params.c, matrices = weights + params.c;
     }
 
@@ -47,15 +58,16 @@ struct Smem {
 };
 
 // out[i,j] = scale * sum_k in[k,i] in[k,j], added to what is there if `ADDS`; the diagonal once more.
-template <bool ADDS>
-__device__ __forceinline__ void product(const float* in, int depth, float scale, float* out, float* diagonal, int cells, int pitch) {
-    const int rows = ceil_div(cells, ROWS), columns = ceil_div(cells, COLUMNS);
-    for (int tile = threadIdx.x; tile < rows * columns; tile += THREADS) {
+template <bool ADDS, typename Entries>
+__device__ __forceinline__ void product_in(const float* in, int depth, float scale, float* out, float* diagonal, const Smem& smem) {
+    constexpr int ROWS = Entries::ROWS, COLUMNS = Entries::COLUMNS;
+    const int cells = smem.cells, pitch = smem.pitch, across = smem.across, rows = ceil_div(cells, ROWS);
+    for (int share = threadIdx.x; share < rows * across; share += THREADS) {
         int row[ROWS], column[COLUMNS];
         #pragma unroll
-        for (int i = 0; i < ROWS; ++i) row[i] = min(tile / columns + i * rows, cells - 1);
+        for (int i = 0; i < ROWS; ++i) row[i] = min(share / across + i * rows, cells - 1);
         #pragma unroll
-        for (int j = 0; j < COLUMNS; ++j) column[j] = min(tile % columns + j * columns, cells - 1);
+        for (int j = 0; j < COLUMNS; ++j) column[j] = min(share % across + j * across, cells - 1);
         float sums[ROWS][COLUMNS] = {};
         #pragma unroll 2
         for (int k = 0; k < depth; ++k) {
@@ -73,7 +85,7 @@ __device__ __forceinline__ void product(const float* in, int depth, float scale,
         for (int i = 0; i < ROWS; ++i)
             #pragma unroll
             for (int j = 0; j < COLUMNS; ++j) {
-                const int y = tile / columns + i * rows, x = tile % columns + j * columns;
+                const int y = share / across + i * rows, x = share % across + j * across;
                 if (y >= cells || x >= cells) continue;
                 float* const to = out + y * pitch + x;
                 const float sum = ADDS ? *to + scale * sums[i][j] : scale * sums[i][j];
@@ -81,6 +93,12 @@ __device__ __forceinline__ void product(const float* in, int depth, float scale,
                 if (y == x) diagonal[y] = sum;
             }
     }
+}
+
+template <bool ADDS>
+__device__ __forceinline__ void product(const float* in, int depth, float scale, float* out, float* diagonal, const Smem& smem) {
+    if (Small::COLUMNS * smem.across >= smem.cells) product_in<ADDS, Small>(in, depth, scale, out, diagonal, smem);
+    else product_in<ADDS, Large>(in, depth, scale, out, diagonal, smem);
 }
 
 // Sum of the diagonal, the same in every thread.
@@ -111,7 +129,7 @@ __device__ __forceinline__ const float* component(const Smem& smem, int cells) {
     int now = 0;
     float sum = trace(smem.diagonal(0), cells);
     for (int i = 0; i < MOST_SQUARINGS; ++i) {
-        product<false>(smem.matrix(now), cells, 1.f / (sum * sum), smem.matrix(1 - now), smem.diagonal(1 - now), cells, smem.pitch);
+        product<false>(smem.matrix(now), cells, 1.f / (sum * sum), smem.matrix(1 - now), smem.diagonal(1 - now), smem);
         now = 1 - now;
         __syncthreads(); // the square is there, and nobody reads what it was made of
         sum = trace(smem.diagonal(now), cells);
@@ -170,8 +188,8 @@ __device__ __forceinline__ void cam_eigen(const T* RESTRICT_ACTIVATION x, const 
             #pragma unroll 4
             for (int i = warp; i < cells; i += WARPS) staged[k * smem.pitch + i] = first + k < channels ? entry(i, first + k) : 0.f;
         __syncthreads(); // the part is there
-        if (first == 0) product<false>(staged, DEPTH, 1.f, smem.matrix(0), smem.diagonal(0), cells, smem.pitch);
-        else product<true>(staged, DEPTH, 1.f, smem.matrix(0), smem.diagonal(0), cells, smem.pitch);
+        if (first == 0) product<false>(staged, DEPTH, 1.f, smem.matrix(0), smem.diagonal(0), smem);
+        else product<true>(staged, DEPTH, 1.f, smem.matrix(0), smem.diagonal(0), smem);
         __syncthreads(); // the part has been added
     }
     const float* const u = component(smem, cells);

@@ -9,8 +9,9 @@
 //   pointers 16-byte aligned, C % VEC == 0 (4 for f32, 8 for f16)
 //   A class that is not below `classes` reads no weights: its map is NaN.
 //   raw f32 [N, M, h, w]   range f32 [N, M, 2]: least and greatest enlarged value, both NaN if a value is not finite
-//   cam_upsample_{f32,f16}_{f32,f16,u8}: shown [N, M, out_h, out_w]; u8 is trunc(256 v) within 0..255, a colormap's entry
-//   cam_overlay_{f32,f16}: u8 RGB [N, M, out_h, out_w, 3], the colour of that entry over the crop u8 [N, out_h, out_w, 3]:
+//   cam_upsample_{f32,f16,bf16}_{f32,f16,u8}: shown [N, M, out_h, out_w]; u8 is trunc(256 v) within 0..255, a colormap's entry
+//   cam_overlay_{f32,f16,bf16} where `shift` is 0, cam_overlay_runs_{f32,f16,bf16} elsewhere: u8 RGB [N, M, out_h, out_w, 3], the
+//     colour of that entry over the crop u8 [N, out_h, out_w, 3]:
 //     trunc(crop*(1-alpha) + table[entry]*alpha + 0.5), table u8 [256, 3]; all 4-byte aligned
 //   grid (SLICES, M, N)   block (THREADS, 1, 1)   smem 16*ceil(h*w/4) + max(4*C, 8*out_h, 4*min(K, HELD_KEYS)) bytes
 //   A block chooses its class, computes the whole map and its range and then writes one of SLICES bands of rows: at small
@@ -18,7 +19,7 @@
 //   f32 accumulation in a fixed order. Enlarging and blending are the CPU's operations in its order, unfused. The normalisation
 //   (v - min) / (max - min) carries its rounding errors along, so that it agrees with f64 arithmetic rounded to f32.
 //   byte floor of a block: features and logits of an image once, weights of a class once; outputs once; crop once. Warps write and
-//   read whole sectors, of other widths than multiples of 4 those apart that rows begin and end in, but for overlays of such widths.
+//   read whole sectors, of other widths than multiples of 4 those apart that rows begin and end in.
 #include "cam_asked.cuh"
 #include "pixels.cuh"
 
@@ -28,9 +29,10 @@ struct CamUpsampleParams {
     int classes; // K
     int class_stride; // from one image's classes to the next one's; 0 where all images share them
     int normalisation;
+    int shift;   // how far the pixels of a quad lie apart, see the launcher's `quad_shift`
     float alpha; // of the overlay
 };
-static_assert(sizeof(CamUpsampleParams) == 36, "the host's twin has 36 bytes");
+static_assert(sizeof(CamUpsampleParams) == 40, "the host's twin has 40 bytes");
 
 enum Normalisation { NONE = 0, MIN_MAX = 1, RELU_MIN_MAX = 2 };
 
@@ -73,14 +75,12 @@ __device__ __forceinline__ void hold(const T* __restrict__ w, int chunks, const 
     }
 }
 
-// The weights `row` into smem.weights. A warp reads whole sectors, and eight neighbouring lanes write to one plane.
+// The weights `row` into smem.weights.
 template <int VEC>
 __device__ __forceinline__ void hold_row(const float* RESTRICT_ACTIVATION row, int chunks, const Smem& smem) {
-    constexpr int LANES = 32 / (VEC / 4); // of a plane
-    for (int i = threadIdx.x; i < ceil_div(chunks, LANES) * 32; i += THREADS) {
-        const int part = i % 32 / LANES, chunk = i / 32 * LANES + i % LANES;
-        if (chunk < chunks) smem.weights[part * chunks + chunk] = load_activation(reinterpret_cast<const float4*>(row) + chunk * (VEC / 4) + part);
-    }
+    for_each_part<VEC / 4, THREADS>(chunks, [&](int part, int chunk) {
+        smem.weights[part * chunks + chunk] = load_activation(reinterpret_cast<const float4*>(row) + chunk * (VEC / 4) + part);
+    });
 }
 
 // The weighted sum of every cell into smem.cells, by the weights `row` if it is not null, else `w`.
@@ -121,19 +121,12 @@ __device__ __forceinline__ void weighted_sum(const T* RESTRICT_ACTIVATION x, con
 }
 
 // The two cells that position `at` of `outputs` lies between, and the weight of the second, in exact integers: the centre of the
-// position is (2 at + 1) cells / (2 outputs) - 1/2.
-__device__ __forceinline__ RowTap tap(int at, int outputs, int cells) {
-    const long long position = max((2ll * at + 1) * cells - outputs, 0ll);
-    const int low = (int)(position / (2ll * outputs));
-    if (low >= cells - 1) return {cells - 1, 0.f};
-    return {low, __fdiv_rn((float)(int)(position - 2ll * outputs * low), (float)(2 * outputs))};
-}
-
-// How far the pixels of a quad lie apart, as a shift: side by side where rows are whole quads, which are aligned then, and lanes
-// that are neighbours do not skip a cell; else so far that neighbouring lanes have neighbouring pixels, at most those of a warp.
-__device__ __forceinline__ int quad_shift(const CamUpsampleParams& params) {
-    if (params.out_w % QUAD == 0 && params.out_w >= QUAD * params.w) return 0;
-    return min(max(32 - __clz(ceil_div(params.out_w, QUAD) - 1), 1), 5);
+// position is (2 at + 1) cells / (2 outputs) - 1/2. The launcher sees to it that 2 outputs * cells is below 2^32.
+__device__ __forceinline__ RowTap tap(unsigned at, unsigned outputs, unsigned cells) {
+    const unsigned centre = (2 * at + 1) * cells, position = centre > outputs ? centre - outputs : 0;
+    const unsigned low = position / (2 * outputs);
+    if (low >= cells - 1) return {(int)cells - 1, 0.f};
+    return {(int)low, __fdiv_rn((float)(position - 2 * outputs * low), (float)(2 * outputs))};
 }
 
 // Calls `visit(y, x, values, count)` for the quads of the rows from `y0` up to `y1`: pixels x, x + 2^shift and so on, of which the
@@ -141,8 +134,10 @@ __device__ __forceinline__ int quad_shift(const CamUpsampleParams& params) {
 template <typename Visit>
 __device__ __forceinline__ void for_each_quad(const CamUpsampleParams& params, const Smem& smem, int shift, int y0, int y1, Visit&& visit) {
     const int apart = 1 << shift;
-    const int quads = ceil_div(params.out_w, QUAD << shift) << shift;
+    int quads = ceil_div(params.out_w, QUAD << shift) << shift;
     const int bands = max(THREADS / quads, 1); // each a run of rows, so that a thread keeps its four corners for many rows
+    const int whole_warps = ceil_div(quads, 32) * 32;
+    if (max(THREADS / whole_warps, 1) == bands) quads = whole_warps; // the same warps, but each with one row at a time: no bank conflicts
     const int rows = ceil_div(y1 - y0, bands);
     for (int first = 0; first < quads * bands; first += THREADS) {
         const int unit = first + threadIdx.x;
@@ -159,10 +154,11 @@ __device__ __forceinline__ void for_each_quad(const CamUpsampleParams& params, c
         }
         int held = -1; // the row of the map that `top` holds
         float top[QUAD][2], bottom[QUAD][2];
-        const int start = y0 + band * rows, end = unit < quads * bands ? min(start + rows, y1) : 0;
-        const int count = min(max(params.out_w - x + apart - 1, 0) >> shift, QUAD);
+        const int count = unit < quads * bands ? min(max(params.out_w - x + apart - 1, 0) >> shift, QUAD) : 0;
+        const int start = y0 + band * rows;
         for (int step = 0; step < rows; ++step) {
-            const int y = min(start + step, y1 - 1);
+            const int at = start + step;
+            const int y = min(at, y1 - 1);
             const RowTap row = smem.rows[y];
             if (row.low != held) {
                 held = row.low;
@@ -180,7 +176,7 @@ __device__ __forceinline__ void for_each_quad(const CamUpsampleParams& params, c
             #pragma unroll
             for (int i = 0; i < QUAD; ++i)
                 values[i] = mix(across[i], mix(row.weight, top[i][0], bottom[i][0]), mix(row.weight, top[i][1], bottom[i][1]));
-            visit(y, x, values, start + step < end ? count : 0);
+            visit(y, x, values, at < y1 ? count : 0);
         }
     }
 }
@@ -257,129 +253,43 @@ struct Scale {
 // Entry of a colormap: trunc(256 v), the ends for values beyond them. NaN gives 0; `range` tells of it.
 __device__ __forceinline__ unsigned entry(float v) { return (unsigned)min(max(__float2int_rz(v * 256.f), 0), 255); }
 
-// What is written for the quad whose first pixel is `at` of the image; the first `count` values are inside it, maybe none. Those
-// that take a `shift` store the full and aligned quads of a shift of 0 at once; the overlay's pixels lie side by side.
+// What is written for the quad whose first pixel is `at` of the image, its others 2^shift apart; the first `count` values are inside
+// it, maybe none. Quads of a shift of 0 are full and aligned, and stored at once. Before, `start` is told where the pixels of the
+// block's map begin, and those of its image.
 struct F32Out {
-    static constexpr bool SPREADS = true;
+    static __device__ int shift(const CamUpsampleParams& params) { return params.shift; }
     float* out;
-    __device__ void start(const CamUpsampleParams&) {}
-    __device__ __forceinline__ void operator()(size_t map, size_t, size_t at, const float (&v)[QUAD], int shift, int count) const {
-        float* to = out + map + at;
+    __device__ void start(const CamUpsampleParams&, size_t map, size_t) { out += map; }
+    __device__ __forceinline__ void operator()(int at, const float (&v)[QUAD], int shift, int count) const {
+        float* to = out + at;
         if (shift == 0 && count) *reinterpret_cast<float4*>(to) = make_float4(v[0], v[1], v[2], v[3]);
         else for (int i = 0; i < QUAD; ++i) if (i < count) to[i << shift] = v[i];
     }
 };
 
 struct F16Out {
-    static constexpr bool SPREADS = true;
+    static __device__ int shift(const CamUpsampleParams& params) { return params.shift; }
     f16* out;
-    __device__ void start(const CamUpsampleParams&) {}
-    __device__ __forceinline__ void operator()(size_t map, size_t, size_t at, const float (&v)[QUAD], int shift, int count) const {
-        f16* to = out + map + at;
+    __device__ void start(const CamUpsampleParams&, size_t map, size_t) { out += map; }
+    __device__ __forceinline__ void operator()(int at, const float (&v)[QUAD], int shift, int count) const {
+        f16* to = out + at;
         if (shift == 0 && count) *reinterpret_cast<uint2*>(to) = make_uint2(ptx::f16x2_from_f32(v[0], v[1]), ptx::f16x2_from_f32(v[2], v[3]));
         else for (int i = 0; i < QUAD; ++i) if (i < count) to[i << shift].bits = ptx::f16_from_f32(v[i]);
     }
 };
 
 struct U8Out {
-    static constexpr bool SPREADS = true;
+    static __device__ int shift(const CamUpsampleParams& params) { return params.shift; }
     unsigned char* out;
-    __device__ void start(const CamUpsampleParams&) {}
-    __device__ __forceinline__ void operator()(size_t map, size_t, size_t at, const float (&v)[QUAD], int shift, int count) const {
-        unsigned char* to = out + map + at;
+    __device__ void start(const CamUpsampleParams&, size_t map, size_t) { out += map; }
+    __device__ __forceinline__ void operator()(int at, const float (&v)[QUAD], int shift, int count) const {
+        unsigned char* to = out + at;
         if (shift == 0 && count) *reinterpret_cast<unsigned*>(to) = entry(v[0]) | entry(v[1]) << 8 | entry(v[2]) << 16 | entry(v[3]) << 24;
         else for (int i = 0; i < QUAD; ++i) if (i < count) to[i << shift] = (unsigned char)entry(v[i]);
     }
 };
 
-struct OverlayOut {
-    static constexpr bool SPREADS = false;
-    unsigned char* out;
-    const unsigned char* crop; // read-only: it is there before the graph begins
-    const unsigned char* table;
-    float alpha;
-    static constexpr int WORDS = QUAD * 3 / 4; // of a quad: odd, so that the lanes' quads are free of bank conflicts
-    const unsigned* colors;    // [256][32]: every lane reads a bank of its own, whatever its entry
-    unsigned (*staged)[WORDS]; // the quads of the warp, by lane
-    bool whole;                // whether all quads are full or empty, and so aligned
-
-    __device__ void start(const CamUpsampleParams& params) {
-        __shared__ unsigned copies[256 * 32];
-        __shared__ unsigned quads[THREADS][WORDS];
-        static_assert(THREADS == 256, "one entry for each thread");
-        unsigned *const words = quads[0], *const packed = words + 256;
-        if (threadIdx.x < 192) words[threadIdx.x] = __ldg(reinterpret_cast<const unsigned*>(table) + threadIdx.x);
-        __syncthreads(); // the table is there
-        const unsigned char* color = reinterpret_cast<const unsigned char*>(words) + threadIdx.x * 3;
-        packed[threadIdx.x] = color[0] | color[1] << 8 | color[2] << 16;
-        __syncthreads(); // one read for three channels, by whole warps
-        for (int i = threadIdx.x; i < 256 * 32; i += THREADS) copies[i] = packed[i / 32];
-        colors = copies + threadIdx.x % 32;
-        staged = quads + threadIdx.x / 32 * 32;
-        alpha = params.alpha;
-        whole = params.out_w % QUAD == 0;
-    }
-
-    // Calls `visit(word, place)` for the words of the warp's quads in their order, each lane every 32nd, so that neighbouring lanes
-    // have neighbouring words of memory. `offset` is the place of this lane's own quad in words, `is_full` whether it has one.
-    template <typename Visit>
-    static __device__ __forceinline__ void for_each_word(size_t offset, bool is_full, Visit&& visit) {
-        const int lane = threadIdx.x % 32;
-        const unsigned full = __ballot_sync(0xffffffffu, is_full);
-        #pragma unroll
-        for (int i = 0; i < WORDS; ++i) {
-            const int word = i * 32 + lane, owner = word / WORDS;
-            const size_t at = __shfl_sync(0xffffffffu, offset, owner) + word % WORDS;
-            if (full >> owner & 1) visit(word, at);
-        }
-    }
-
-    __device__ __forceinline__ unsigned blend(unsigned base, unsigned color) const {
-        const float sum = __fadd_rn(__fmul_rn((float)base, 1.f - alpha), __fmul_rn((float)color, alpha));
-        return (unsigned)__float2int_rz(__fadd_rn(sum, 0.5f)); // at most 255.5, never negative
-    }
-
-    __device__ __forceinline__ void operator()(size_t map, size_t image, size_t at, const float (&v)[QUAD], int, int count) const {
-        const unsigned char* from = crop + (image + at) * 3;
-        unsigned char* to = out + (map + at) * 3;
-        const int lane = threadIdx.x % 32;
-        unsigned* const all = staged[0];
-        unsigned bytes[WORDS] = {};
-        if (whole) {
-            __syncwarp(); // all have written what was staged before
-            for_each_word((image + at) * 3 / 4, count > 0, [&](int word, size_t place) {
-                all[word] = __ldg(reinterpret_cast<const unsigned*>(crop) + place);
-            });
-            __syncwarp(); // the crop's words are there
-            #pragma unroll
-            for (int i = 0; i < WORDS; ++i) bytes[i] = count ? staged[lane][i] : 0;
-        } else {
-            #pragma unroll
-            for (int i = 0; i < QUAD * 3; ++i) if (i < count * 3) bytes[i / 4] |= (unsigned)__ldg(from + i) << (8 * (i % 4));
-        }
-        unsigned blended[WORDS] = {};
-        #pragma unroll
-        for (int i = 0; i < QUAD; ++i) {
-            const unsigned color = colors[entry(v[i]) * 32];
-            #pragma unroll
-            for (int c = 0; c < 3; ++c) {
-                const int byte = i * 3 + c, shift = 8 * (byte % 4);
-                blended[byte / 4] |= blend(bytes[byte / 4] >> shift & 255u, color >> (8 * c) & 255u) << shift;
-            }
-        }
-        if (whole) {
-            #pragma unroll
-            for (int i = 0; i < WORDS; ++i) staged[lane][i] = blended[i];
-            __syncwarp(); // the blended words are there
-            for_each_word((map + at) * 3 / 4, count > 0, [&](int word, size_t place) {
-                reinterpret_cast<unsigned*>(out)[place] = all[word];
-            });
-        } else {
-            #pragma unroll
-            for (int i = 0; i < QUAD * 3; ++i) if (i < count * 3) to[i] = (unsigned char)(blended[i / 4] >> (8 * (i % 4)));
-        }
-    }
-};
+#include "cam_overlay.cuh"
 
 template <typename T, int VEC, typename Out>
 __device__ __forceinline__ void cam_upsample(const T* RESTRICT_ACTIVATION x, const T* __restrict__ w, const float* RESTRICT_ACTIVATION rows,
@@ -398,7 +308,8 @@ __device__ __forceinline__ void cam_upsample(const T* RESTRICT_ACTIVATION x, con
     } else if (!row) {
         chosen = classes[n * params.class_stride + blockIdx.y];
     }
-    out.start(params);
+    const size_t pixels = (size_t)params.out_h * params.out_w;
+    out.start(params, map * pixels, n * pixels);
     const bool is_known = (unsigned)chosen < (unsigned)params.classes;
     const T* const weights = w + (is_known ? (size_t)chosen * params.c : 0);
     weighted_sum<T, VEC>(x + n * cells * params.c, weights, row, cells, params.c, smem);
@@ -412,20 +323,19 @@ __device__ __forceinline__ void cam_upsample(const T* RESTRICT_ACTIVATION x, con
         for (int i = threadIdx.x; i < cells; i += THREADS) raw[map * cells + i] = smem.cells[i];
     __syncthreads(); // the taps are there
 
-    const int shift = Out::SPREADS ? quad_shift(params) : 0;
+    const int shift = Out::shift(params);
     const float2 extremes = range_of(params, smem, shift);
     if (blockIdx.x == 0 && threadIdx.x == 0) range[map] = extremes;
     const Scale scale(row ? reinterpret_cast<const RowEnd*>(row + params.c)->normalisation : params.normalisation, extremes);
 
     const int height = ceil_div(params.out_h, gridDim.x);
     const int y0 = blockIdx.x * height, y1 = min(y0 + height, params.out_h);
-    const size_t pixels = (size_t)params.out_h * params.out_w;
     if (y0 >= y1) return; // whole blocks leave
     for_each_quad(params, smem, shift, y0, y1, [&](int y, int at_x, const float(&values)[QUAD], int count) {
         float shown[QUAD];
         #pragma unroll
         for (int i = 0; i < QUAD; ++i) shown[i] = scale(values[i]);
-        out(map * pixels, n * pixels, (size_t)y * params.out_w + at_x, shown, shift, count);
+        out(y * params.out_w + at_x, shown, shift, count);
     });
 }
 
@@ -439,14 +349,14 @@ __device__ __forceinline__ void cam_upsample(const T* RESTRICT_ACTIVATION x, con
         cam_upsample<T, VEC>(x, w, rows, classes, logits, index, raw, range, OUT{shown}, params, step);                 \
     }
 
-#define CAM_OVERLAY(NAME, T, VEC)                                                                                       \
+#define CAM_OVERLAY(NAME, T, VEC, OUT)                                                                                  \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                       \
         NAME(const T* RESTRICT_ACTIVATION x, const T* __restrict__ w, const float* RESTRICT_ACTIVATION rows,            \
              const int* RESTRICT_ACTIVATION classes,                                                                    \
              const float* RESTRICT_ACTIVATION logits, int* __restrict__ index, float* __restrict__ raw,                 \
              float2* __restrict__ range, const unsigned char* __restrict__ crop, const unsigned char* __restrict__ table, \
              unsigned char* __restrict__ overlay, const CamUpsampleParams params, const Step step) {                    \
-        const OverlayOut out{overlay, crop, table, 0.f, nullptr, nullptr, false};                                       \
+        const OUT out{overlay, crop, table, 0.f, nullptr, nullptr};                                              \
         cam_upsample<T, VEC>(x, w, rows, classes, logits, index, raw, range, out, params, step);                        \
     }
 
@@ -455,15 +365,18 @@ __device__ __forceinline__ void cam_upsample(const T* RESTRICT_ACTIVATION x, con
 CAM_UPSAMPLE(cam_upsample_f32_f32, float, 4, F32Out, float)
 CAM_UPSAMPLE(cam_upsample_f32_f16, float, 4, F16Out, f16)
 CAM_UPSAMPLE(cam_upsample_f32_u8, float, 4, U8Out, unsigned char)
-CAM_OVERLAY(cam_overlay_f32, float, 4)
+CAM_OVERLAY(cam_overlay_f32, float, 4, OverlayQuadsOut)
+CAM_OVERLAY(cam_overlay_runs_f32, float, 4, OverlayRunsOut)
 #elif ELEMENT == 1
 CAM_UPSAMPLE(cam_upsample_f16_f32, f16, 8, F32Out, float)
 CAM_UPSAMPLE(cam_upsample_f16_f16, f16, 8, F16Out, f16)
 CAM_UPSAMPLE(cam_upsample_f16_u8, f16, 8, U8Out, unsigned char)
-CAM_OVERLAY(cam_overlay_f16, f16, 8)
+CAM_OVERLAY(cam_overlay_f16, f16, 8, OverlayQuadsOut)
+CAM_OVERLAY(cam_overlay_runs_f16, f16, 8, OverlayRunsOut)
 #else
 CAM_UPSAMPLE(cam_upsample_bf16_f32, bf16, 8, F32Out, float)
 CAM_UPSAMPLE(cam_upsample_bf16_f16, bf16, 8, F16Out, f16)
 CAM_UPSAMPLE(cam_upsample_bf16_u8, bf16, 8, U8Out, unsigned char)
-CAM_OVERLAY(cam_overlay_bf16, bf16, 8)
+CAM_OVERLAY(cam_overlay_bf16, bf16, 8, OverlayQuadsOut)
+CAM_OVERLAY(cam_overlay_runs_bf16, bf16, 8, OverlayRunsOut)
 #endif

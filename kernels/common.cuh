@@ -166,3 +166,23 @@ __device__ inline size_t thread_index() { return (size_t)blockIdx.x * blockDim.x
 __device__ inline size_t thread_count() { return (size_t)gridDim.x * blockDim.x; }
 
 constexpr __host__ __device__ int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+// Calls `visit(part, slot)` for every slot and each of its PARTS, by the STEP threads of a block. A warp has all parts of 32 / PARTS
+// neighbouring slots, so that it moves whole sectors where those lie side by side in memory, and neighbouring lanes have neighbouring
+// slots of one part.
+template <int PARTS, int STEP, typename Visit>
+__device__ __forceinline__ void for_each_part(int slots, Visit&& visit) {
+    constexpr int LANES = 32 / PARTS; // of a part
+    for (int i = threadIdx.x; i < ceil_div(slots, LANES) * 32; i += STEP) {
+        const int slot = i / 32 * LANES + i % LANES;
+        if (slot < slots) visit(i % 32 / LANES, slot);
+    }
+}
+
+// Asks for part `part` of `parts` of the `count` elements at `from`, in whole 16 bytes, as ptx::prefetch_l2.
+template <typename T>
+__device__ inline void prefetch_part(const T* from, unsigned count, unsigned part, unsigned parts) {
+    constexpr unsigned EACH = 16 / sizeof(T);
+    const unsigned chunks = count / EACH, most = (chunks + parts - 1) / parts, begin = part * most;
+    if (begin < chunks) ptx::prefetch_l2(from + (size_t)begin * EACH, min(most, chunks - begin) * 16);
+}

@@ -159,8 +159,7 @@ __device__ void finish(float* y, const Epilogue& epilogue, const Conv2dParams& p
 // The filters of this block's columns on their way to L2; blocks that share them leave it to the first, which begins first.
 __device__ inline void prefetch_filters(const float* w, const Conv2dParams& p) {
     const int first = blockIdx.y * BN, count = min(BN, p.k - first);
-    if (VECTOR == 4 && blockIdx.x == 0 && threadIdx.x == 0) // their bytes are a multiple of 16
-        ptx::prefetch_l2(w + (size_t)first * p.gemm_k, (unsigned)count * p.gemm_k * sizeof(float));
+    if (VECTOR == 4 && blockIdx.x == 0 && threadIdx.x == 0) prefetch_part(w + (size_t)first * p.gemm_k, (unsigned)count * p.gemm_k, 0, 1);
 }
 
 template <typename Epilogue>

@@ -194,14 +194,14 @@ __device__ void main_loop(unsigned char* memory, Gather& gather, int tiles, Sums
     __syncthreads(); // the epilogue reuses the stages
 }
 
-// The filters on their way to L2: a part of them for each of the blocks with the first rows, by one thread. Where there are few
+// The network's parameters on their way to L2: a part of it for each of the blocks with the first rows, by one thread. Where there are few
 // rows, and filters are most of what is read, these begin at once; elsewhere some begin later, and ask for what has been read.
-__device__ inline void prefetch_filters(const Element* w, const Conv2dParams& p) {
-    if (blockIdx.x == 0 && threadIdx.x == 0) {
-        const unsigned chunks = (unsigned)p.k * p.gemm_k / CHUNK, part = ceil_div(chunks, gridDim.y * gridDim.z);
-        const unsigned begin = (blockIdx.z * gridDim.y + blockIdx.y) * part;
-        if (begin < chunks) ptx::prefetch_l2(w + (size_t)begin * CHUNK, min(part, chunks - begin) * 16);
-    }
+template <typename... Projections>
+__device__ inline void prefetch(const Element* w, const Epilogue& epilogue, const Conv2dParams& p, const Projections&... projection) {
+    const unsigned parts = gridDim.y * gridDim.z, part = blockIdx.z * gridDim.y + blockIdx.y;
+    prefetch_part(w, (unsigned)p.k * p.gemm_k, part, parts);
+    (prefetch_part(projection.w, (unsigned)p.k * projection.params.c, part, parts), ...);
+    if (epilogue.bias.bias) prefetch_part(epilogue.bias.bias, p.k, part, parts);
 }
 
 // `operands`: the projection, in the forms that have one.
@@ -210,7 +210,7 @@ __device__ void conv2d(const Element* x, const Element* w, Element* y, const Epi
                        const Conv2dParams& p, int depth, const Step& step, const Operands&... operands) {
     extern __shared__ __align__(128) unsigned char memory[];
     Sums sums;
-    prefetch_filters(w, p);
+    if (blockIdx.x == 0 && threadIdx.x == 0) prefetch(w, epilogue, p, operands...);
     begin_step(step);
     // This block's part of gemm_k; parts differ by one tile at most.
     const unsigned tiles = ceil_div(depth, BK), splits = gridDim.z;

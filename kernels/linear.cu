@@ -22,19 +22,6 @@ constexpr int LOADS = 16; // of a thread in flight: at batch 1 there are too few
 
 extern __shared__ float4 dynamic_smem[];
 
-// VEC channels at a time.
-template <typename T, int VEC>
-struct Channels {
-    static constexpr int EACH = 16 / sizeof(T);
-    Pack<T, EACH> packs[VEC / EACH];
-
-    __device__ __forceinline__ void load(const T* at) {
-        #pragma unroll
-        for (int i = 0; i < VEC / EACH; ++i) packs[i] = Pack<T, EACH>::load(at + i * EACH);
-    }
-    __device__ __forceinline__ float get(int i) const { return packs[i / EACH].get(i % EACH); }
-};
-
 // Sums in shared memory: VEC/4 planes of float4 [rows][IMAGES][chunks], so that neighbouring threads have neighbouring float4
 // whatever C is. At the end the first row of each plane holds the means.
 struct Layout {
@@ -53,49 +40,47 @@ struct Layout {
 template <typename X, int VEC>
 __device__ __forceinline__ void means(const X* RESTRICT_ACTIVATION x, float* __restrict__ mean, int n0, const Layout& at,
                                       const LinearParams& params) {
-    for (int slot = threadIdx.x; slot < at.plane; slot += THREADS) {
+    constexpr int EACH = 16 / sizeof(X); // channels of a load
+    for_each_part<VEC / EACH, THREADS>(at.plane, [&](int part, int slot) {
         const int chunk = slot % at.chunks, item = slot / at.chunks;
         const int n = n0 + item % IMAGES, row = item / IMAGES;
-        float sums[VEC] = {};
+        float sums[EACH] = {};
         if (n < params.n) {
-            const X* image = x + (size_t)n * params.positions * params.c + chunk * VEC;
+            const X* image = x + (size_t)n * params.positions * params.c + chunk * VEC + part * EACH;
             for (int first = row; first < params.positions; first += LOADS * at.rows) {
-                Channels<X, VEC> values[LOADS] = {};
+                Pack<X, EACH> values[LOADS] = {};
                 #pragma unroll
                 for (int i = 0; i < LOADS; ++i) {
                     const int position = first + i * at.rows;
-                    if (position < params.positions) values[i].load(image + (size_t)position * params.c);
+                    if (position < params.positions) values[i] = Pack<X, EACH>::load(image + (size_t)position * params.c);
                 }
                 #pragma unroll
                 for (int i = 0; i < LOADS; ++i)
                     #pragma unroll
-                    for (int v = 0; v < VEC; ++v) sums[v] += values[i].get(v);
+                    for (int v = 0; v < EACH; ++v) sums[v] += values[i].get(v);
             }
         }
         #pragma unroll
-        for (int part = 0; part < VEC / 4; ++part)
-            dynamic_smem[part * at.plane + slot] =
-                make_float4(sums[part * 4], sums[part * 4 + 1], sums[part * 4 + 2], sums[part * 4 + 3]);
-    }
+        for (int four = 0; four < EACH / 4; ++four)
+            dynamic_smem[(part * (EACH / 4) + four) * at.plane + slot] =
+                make_float4(sums[four * 4], sums[four * 4 + 1], sums[four * 4 + 2], sums[four * 4 + 3]);
+    });
     __syncthreads(); // the rows' sums are there
 
     const int row = IMAGES * at.chunks;
     const float positions = (float)params.positions;
-    #pragma unroll
-    for (int part = 0; part < VEC / 4; ++part) {
-        for (int slot = threadIdx.x; slot < row; slot += THREADS) {
-            float4 total = dynamic_smem[part * at.plane + slot];
-            for (int i = 1; i < at.rows; ++i) {
-                const float4 more = dynamic_smem[part * at.plane + i * row + slot];
-                total = {total.x + more.x, total.y + more.y, total.z + more.z, total.w + more.w};
-            }
-            total = {total.x / positions, total.y / positions, total.z / positions, total.w / positions};
-            dynamic_smem[part * at.plane + slot] = total;
-            const int n = n0 + slot / at.chunks;
-            if (mean && blockIdx.x == 0 && n < params.n)
-                *reinterpret_cast<float4*>(mean + (size_t)n * params.c + slot % at.chunks * VEC + part * 4) = total;
+    for_each_part<VEC / 4, THREADS>(row, [&](int part, int slot) {
+        float4 total = dynamic_smem[part * at.plane + slot];
+        for (int i = 1; i < at.rows; ++i) {
+            const float4 more = dynamic_smem[part * at.plane + i * row + slot];
+            total = {total.x + more.x, total.y + more.y, total.z + more.z, total.w + more.w};
         }
-    }
+        total = {total.x / positions, total.y / positions, total.z / positions, total.w / positions};
+        dynamic_smem[part * at.plane + slot] = total;
+        const int n = n0 + slot / at.chunks;
+        if (mean && blockIdx.x == 0 && n < params.n)
+            *reinterpret_cast<float4*>(mean + (size_t)n * params.c + slot % at.chunks * VEC + part * 4) = total;
+    });
     __syncthreads(); // the means are there
 }
 
@@ -108,8 +93,10 @@ __device__ __forceinline__ void linear(const X* RESTRICT_ACTIVATION x, const W* 
     const int begin = blockIdx.x * params.per_block, end = min(begin + params.per_block, params.k);
     const Layout at(params.c, VEC);
     float* const scores = reinterpret_cast<float*>(dynamic_smem + VEC / 4 * at.plane); // [IMAGES][per_block]
-    if (blockIdx.y == 0 && threadIdx.x == 0 && begin < end) // whole packs: their bytes are a multiple of 16
-        ptx::prefetch_l2(w + (size_t)begin * params.c, (unsigned)(end - begin) * params.c * sizeof(W));
+    if (blockIdx.y == 0 && threadIdx.x == 0 && begin < end) {
+        prefetch_part(w + (size_t)begin * params.c, (unsigned)(end - begin) * params.c, 0, 1);
+        prefetch_part(bias + begin, end - begin, 0, 1); // whole 16 bytes: up to three at the end are left out
+    }
     begin_step(step);
     means<X, VEC>(x, mean, n0, at, params);
 

@@ -57,13 +57,13 @@ constexpr int COLUMNS = 4;  // of a lane, next to each other: 4g to 4g + 3
 constexpr int CHANNELS = 4; // pairs of a lane, next to each other: 8t to 8t + 7
 
 struct Filter {
+    static constexpr int PACKS = STEPS * CHANNELS * 2 / 4; // of a lane
     unsigned b[STEPS][CHANNELS][2];
     float bias[CHANNELS][2];
 
     // w: [group][register / 4][lane][4]
     __device__ Filter(const uint4* w, const float* bias_at, int group, int k) {
         const int lane = threadIdx.x % WARP, first = group * GROUP + lane % 4 * 8;
-        constexpr int PACKS = STEPS * CHANNELS * 2 / 4;
         unsigned* at = &b[0][0][0];
 #pragma unroll
         for (int i = 0; i < PACKS; ++i) {
@@ -217,8 +217,16 @@ __device__ __forceinline__ void pool(const unsigned* patch, const Tile& tile, in
     }
 }
 
+// All filters and the bias on their way to L2.
+__device__ inline void prefetch(const uint4* w, const float* bias, const StemParams& p) {
+    prefetch_part(w, ceil_div(p.k, GROUP) * Filter::PACKS * WARP, 0, 1);
+    prefetch_part(bias, p.k, 0, 1);
+}
+
 template <typename T>
-__device__ void stem(const T* x, const uint4* w, const float* bias, T* y, const StemParams& p) {
+__device__ void stem(const T* x, const uint4* w, const float* bias, T* y, const StemParams& p, const Step& step) {
+    if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) prefetch(w, bias, p);
+    begin_step(step);
     extern __shared__ __align__(16) unsigned char shared[];
     unsigned char* raw = shared;                                       // [rows][RAW_PITCH]
     unsigned* patch = (unsigned*)(shared + patch_rows(p) * RAW_PITCH); // [rows][PITCH]
@@ -241,8 +249,7 @@ __device__ void stem(const T* x, const uint4* w, const float* bias, T* y, const 
 #define STEM(NAME, T)                                                                                                        \
     extern "C" __global__ void __launch_bounds__(WARP* STRIPS* GROUPS, 2)                                                    \
         NAME(const T* x, const uint4* w, const float* bias, T* y, const StemParams p, const Step step) {                     \
-        begin_step(step);                                                                                                    \
-        stem(x, w, bias, y, p);                                                                                              \
+        stem(x, w, bias, y, p, step);                                                                                        \
     }
 
 STEM(stem_f16_nhwc, f16)

@@ -1,16 +1,17 @@
 //! The layouts of shared memory, enumerated: the software device looks at the address of every lane of every access, phase by phase, and
 //! counts where two of them need one bank. The addresses of the convolution depend on neither data nor shape, so that one block of
 //! each tile of the table, deep enough to go round its stages, shows all of them; that there were so many phases as the layout has says
-//! that none was left out. Those of the stem and the classifier depend on where rows begin: on all places.
+//! that none was left out. Those of the stem and the classifier depend on where rows begin: on all places. Those of the maps depend on both sizes: on those of common pictures.
 
 #![cfg(feature = "cuda")]
 
 mod common;
 
+use camshaft::cam::Normalisation;
 use camshaft::cuda::variants::{Arithmetic, DIRECT, ImplicitGemm, Tile};
 use camshaft::cuda::{
-    Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, Element, Epilogue, Linear, LinearArgs, LinearInput, LinearShape, Projection,
-    Stem, StemArgs, StemShape,
+    CamClasses, CamOutput, CamShape, CamUpsample, CamUpsampleArgs, Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, Element,
+    Epilogue, Linear, LinearArgs, LinearInput, LinearShape, Projection, Stem, StemArgs, StemShape,
 };
 use camshaft::network::{Conv2dShape, Window};
 use common::cuda::{Buffer, Device, Guarded, Room, install, software, with_settings};
@@ -164,6 +165,36 @@ fn classifier(device: &Device) {
     }
 }
 
+/// Maps of which a warp has one row at a time, and two (10 cells to 320 pixels, and 5 to 160) whose places in the banks do not meet.
+fn maps(device: &Device) {
+    let kernel = CamUpsample::<f32>::new(&device.modules).unwrap();
+    for (cells, pixels) in [(7, 224), (14, 224), (8, 256), (13, 416), (14, 448), (10, 320), (5, 160), (6, 97)] {
+        let c = 8;
+        let shape = CamShape { n: 1, h: cells, w: cells, c, classes: 1, maps: 1, out_h: pixels, out_w: pixels };
+        let zeros = |len: usize| Buffer::<f32>::new(device, &vec![0.0; len], Room::Exact);
+        let (features, weights) = (zeros(cells * cells * c), zeros(c));
+        let classes = Buffer::<i32>::new(device, &[0.0], Room::Exact);
+        let [mut raw, mut range, mut shown] =
+            [shape.cells(), 2, shape.pixels()].map(|len| Buffer::<f32>::output(device, len, Room::Exact));
+        install().take_report();
+        let args = CamUpsampleArgs {
+            shape,
+            features: features.span(device),
+            weights: weights.span(device),
+            classes: CamClasses::Given { classes: classes.span(device), stride: 1 },
+            normalisation: Normalisation::MinMax,
+            raw: raw.span_mut(device),
+            range: range.span_mut(device),
+            output: CamOutput::F32(shown.span_mut(device)),
+        };
+        kernel.launch(&device.stream, args).unwrap();
+        device.stream.synchronize().unwrap();
+        let [found, without_conflicts] = Phases::of_launch("cam_upsample_f32_f32");
+        assert_eq!(found, without_conflicts, "{shape:?}");
+        assert!(found.loads > 0 && found.stores > 0);
+    }
+}
+
 /// One after the other, as a report is of all launches since the last one.
 #[test]
 fn no_two_lanes_of_a_phase_meet_in_a_bank() {
@@ -175,6 +206,7 @@ fn no_two_lanes_of_a_phase_meet_in_a_bank() {
     direct(&device);
     stem(&device);
     classifier(&device);
+    maps(&device);
 }
 
 /// The tiles for 7.5, in a process of its own: a software device is settled when it is first used.

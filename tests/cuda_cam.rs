@@ -116,6 +116,8 @@ fn shapes() -> Vec<(CamShape, usize)> {
         (shape([1, 2, 2, 8], 2, 2, (10, 1100)), 2),
         (shape([1, 10, 13, 40], 3, 1, (320, 411)), 0),
         (shape([40, 2, 3, 8], 5, 4, (8, 12)), 4), // more maps than multiprocessors
+        (shape([1, 2, 2, 8], 2, 2, (10, 1101)), 2),
+        (shape([1, 4, 3, 8], 3, 1, (9, 301)), 1), // lanes without a pixel
     ]
 }
 
@@ -153,6 +155,18 @@ fn check<T: Element + Guarded>(device: &Device, problem: &Problem) {
         let entries: Vec<f32> = want.data().iter().map(|&v| (v * 256.0).clamp(0.0, 255.0).trunc()).collect();
         equal(&format!("map {at} in u8, {what}"), &bytes.shown[at * pixels..][..pixels], &entries);
     }
+}
+
+/// As long a row as 32 bits can place between cells.
+#[test]
+fn a_long_row_is_the_cpus() {
+    let device = Device::open();
+    let shape = shape([1, 1, 2001, 8], 1, 1, (1, 1_073_205));
+    assert!(((1 << 31) - shape.w..1 << 31).contains(&(shape.w * shape.out_w)));
+    let problem = Problem::new(shape, 1, Normalisation::None, Room::Exact);
+    let found = problem.run::<f32>(&device, Output::F32);
+    let want = problem.map(0, 0).upsample(1, shape.out_w);
+    equal("a long row", &found.shown, want.data());
 }
 
 #[test]
@@ -315,6 +329,7 @@ fn mistakes_are_refused() {
     assert!(reason(CamShape { maps: 0, ..good }).contains("no maps"));
     assert!(reason(CamShape { out_w: 0, ..good }).contains("empty"));
     assert!(reason(CamShape { h: 1000, w: 1000, ..good }).contains("shared memory"));
+    assert!(reason(CamShape { w: 2048, out_h: 1, out_w: 1 << 20, ..good }).contains("2^31 elements"));
 
     let room = Room::Guarded;
     let (x, w) = (Buffer::<f16>::new(&device, &[0.0; 32], room), Buffer::<f16>::new(&device, &[0.0; 32], room));

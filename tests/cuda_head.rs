@@ -8,7 +8,7 @@ mod common;
 use camshaft::cpu::reference;
 use camshaft::cuda::{
     CudaError, Element, GlobalAvgPool, GlobalAvgPoolArgs, Linear, LinearArgs, LinearInput, LinearShape, MaxPool2d, MaxPool2dArgs,
-    SoftmaxTopk, SoftmaxTopkArgs, TopkShape,
+    SoftmaxTopk, SoftmaxTopkArgs, Span, TopkShape,
 };
 use camshaft::network::Window;
 use camshaft::tensor::Nhwc;
@@ -255,6 +255,15 @@ fn mistakes_are_refused() {
     assert!(linear.can_run(&LinearShape { n: 1, positions: 1, c: 8, k: 0 }).unwrap_err().to_string().contains("empty"));
     let many = LinearShape { n: 1, positions: 1, c: 1 << 14, k: 1 };
     assert!(linear.can_run(&many).unwrap_err().to_string().contains("shared memory"));
+    let bias = x.span(&device);
+    // SAFETY: one element further in the same buffer, for a launch that is refused.
+    let bias = unsafe { Span::from_raw(bias.address() + 4, 4) };
+    let (shape, w) = (LinearShape { n: 1, positions: 1, c: 8, k: 4 }, Buffer::<f32>::new(&device, &[0.0; 32], room));
+    let means = Buffer::<f32>::new(&device, &[0.0; 8], room);
+    let args =
+        LinearArgs { shape, input: LinearInput::Means(means.span(&device)), w: w.span(&device), bias, y: y.span_mut(&device) };
+    let error = linear.launch(&device.stream, args).unwrap_err();
+    assert!(matches!(error, CudaError::Alignment { buffer: "bias", .. }), "{error}");
     let ranks = SoftmaxTopk::new(&device.modules).unwrap();
     assert!(ranks.can_run(&TopkShape { n: 1, classes: 4, k: 5 }).unwrap_err().to_string().contains("5 of 4"));
     assert!(ranks.can_run(&TopkShape { n: 70_000, classes: 4, k: 1 }).unwrap_err().to_string().contains("65535"));

@@ -9,7 +9,7 @@ use camshaft::cuda::{AskedShape, CamEigen, CamRows, Element, RowsShape, Show};
 use camshaft::render::Style;
 use camshaft::tensor::Nhwc;
 use common::compare::{Allowance, assert_close};
-use common::cuda::{Device, Guarded, Room, equal, integers};
+use common::cuda::{Device, Guarded, Room, equal, integers, software, with_settings};
 use common::goldens::{Golden, MethodGolden};
 use common::methods::{Batch, asked, largest, target, telling};
 use common::seeded::Values;
@@ -68,6 +68,40 @@ fn every_method_is_the_processors() {
             check::<f32>(&device, &batch, "a library", &asked(targets, &one_pass, Some(library)));
         }
     }
+}
+
+/// Positions that are shared among threads in either way, on the device's edge between them, and as many as it has room for.
+#[test]
+fn large_matrices_are_the_processors() {
+    let device = Device::open();
+    let targets = Targets::Given(vec![Target::of_class(2)]);
+    let asked = asked(targets, &[Method::EigenCam, Method::EigenGradCam], None);
+    for shape in [[1, 8, 11, 24], [1, 3, 31, 24], [1, 2, 47, 24], [1, 10, 11, 24]] {
+        let batch = Batch::integers(shape, 3, Room::Guarded);
+        match CamEigen::<f32>::new(&device.modules).unwrap().can_run(&batch.shape(&asked)) {
+            Ok(()) => check::<f32>(&device, &batch, "a large matrix", &asked),
+            Err(unsupported) => assert!(unsupported.to_string().contains("shared memory"), "{unsupported}"),
+        }
+    }
+}
+
+/// Where there is no room for rows that cost no bank conflicts, they lie close. What this costs is not counted with the rest.
+#[test]
+fn matrices_lie_close_where_they_must() {
+    if !software() {
+        return; // a GPU has the memory that it has
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.json");
+    let settings = [("CUDA_EMU_DEVICE", "T4"), ("CUDA_EMU_REPORT", report.to_str().unwrap())];
+    with_settings(&settings, &["large_matrices"], 1);
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+    let launches = report["kernels"].as_array().unwrap();
+    let conflicts = |launch: &serde_json::Value| {
+        let stores = &launch["counters"]["shared_store"];
+        stores["wavefronts"].as_u64() > stores["ideal_wavefronts"].as_u64()
+    };
+    assert!(launches.iter().any(|launch| launch["kernel"] == "cam_eigen_f32" && conflicts(launch)), "some lie close");
 }
 
 #[test]

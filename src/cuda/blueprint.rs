@@ -7,8 +7,8 @@ use super::operators::Operators;
 use super::real::{Convolutions, Real};
 use super::stem::{STEM_CONV, STEM_POOL};
 use super::{
-    AskedShape, CamShape, Conv2dProblem, CudaError, Linear, LinearShape, Norm, RowsShape, Show, Stem, StemShape, TopkShape,
-    Unsupported, WorkspaceSize,
+    AskedShape, CamShape, CamUpsample, Conv2dProblem, CudaError, Linear, LinearShape, Norm, RowsShape, Show, Stem, StemShape,
+    TopkShape, Unsupported, WorkspaceSize,
 };
 use crate::cam::{Enlarge, Levels, Selection};
 use crate::network::{Conv2dShape, Layer, LayerShape, Network, Op, PlannedStep, Slots, Value};
@@ -217,11 +217,11 @@ impl Blueprint {
             operators.top.can_run(&TopkShape { n, classes, k })?;
             plan.push(Step::Rank, "top-k".to_owned(), "softmax_topk_f32".to_owned());
         }
-        if cam.is_some() {
+        if let Some(cam) = &cam {
             let kernel = match key.show {
                 None => format!("cam_upsample_{}_f32", T::NAME),
                 Some(Show::Enlarged(enlarge)) => format!("cam_upsample_{}_{}", T::NAME, enlarge.levels.name()),
-                Some(Show::Overlay(_)) => format!("cam_overlay_{}", T::NAME),
+                Some(Show::Overlay(_)) => CamUpsample::<T>::overlay_name(cam),
             };
             plan.push(Step::Cam, "cam".to_owned(), kernel);
         }

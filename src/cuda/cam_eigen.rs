@@ -24,8 +24,10 @@ struct Params {
     targets: i32,
     methods: i32,
     eigens: i32,
+    across: i32,
+    pitch: i32,
 }
-const _: () = assert!(size_of::<Params>() == 20);
+const _: () = assert!(size_of::<Params>() == 28);
 
 // SAFETY: `repr(C)`, plain integers without padding.
 #[allow(unsafe_code)]
@@ -73,7 +75,7 @@ impl<T: Element> CamEigen<T> {
         limits::activation(KERNEL, [n, cells, 1, c])?;
         limits::activation(KERNEL, [1, 1, asked.maps(), c + ROW_END])?;
         limits::grid(KERNEL, "images", n)?;
-        let needed = shared_bytes(cells, c);
+        let needed = self.matrices(shape).shared_bytes(cells, c);
         if needed > self.shared_limit as usize {
             let reason = format!(
                 "an eigenvector of {cells} positions takes {needed} bytes of shared memory, this device has {}",
@@ -84,9 +86,13 @@ impl<T: Element> CamEigen<T> {
         Ok(())
     }
 
+    fn matrices(&self, shape: &RowsShape) -> Matrices {
+        Matrices::new(shape.cells, shape.c, self.shared_limit as usize)
+    }
+
     fn config(&self, shape: &RowsShape) -> LaunchConfig {
         let grid_dim = ((shape.asked.targets * shape.asked.eigens) as u32, shape.n as u32, 1);
-        let shared_mem_bytes = shared_bytes(shape.cells, shape.c) as u32;
+        let shared_mem_bytes = self.matrices(shape).shared_bytes(shape.cells, shape.c) as u32;
         LaunchConfig { grid_dim, block_dim: (CAM_WARPS * 32, 1, 1), shared_mem_bytes }
     }
 
@@ -104,8 +110,10 @@ impl<T: Element> CamEigen<T> {
         if asked.targets * asked.eigens == 0 {
             return Ok(());
         }
-        let [cells, c, targets, methods, eigens] = [cells, c, asked.targets, asked.methods, asked.eigens].map(|v| v as i32);
-        let params = Params { cells, c, targets, methods, eigens };
+        let Matrices { across, pitch } = self.matrices(shape);
+        let [cells, c, targets, methods, eigens, across, pitch] =
+            [cells, c, asked.targets, asked.methods, asked.eigens, across, pitch].map(|v| v as i32);
+        let params = Params { cells, c, targets, methods, eigens, across, pitch };
         let of_methods = args.asked.address + asked.methods_at().start as u64;
         let mut call = queue.into().call(&self.function);
         call.arg(&args.features.address).arg(&of_methods).arg(&args.rows.address).arg(&params);
@@ -117,9 +125,30 @@ impl<T: Element> CamEigen<T> {
     }
 }
 
-/// Two matrices of an odd pitch, their diagonals, and for each channel a mean and a weight.
-fn shared_bytes(cells: usize, c: usize) -> usize {
-    4 * (2 * cells.max(DEPTH) * (cells | 1) + 2 * cells + 2 * c)
+/// How matrices lie in shared memory, and are shared among threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Matrices {
+    /// Threads whose entries go through a run of columns: odd, and up to 186 cells, more than fit any device, fewer than there are banks.
+    across: usize,
+    /// From one row to the next: odd, so that a warp may write a column.
+    pitch: usize,
+}
+
+impl Matrices {
+    /// Without bank conflicts where that fits `limit` bytes beside what else `c` channels take; else as small as they can be.
+    fn new(cells: usize, c: usize, limit: usize) -> Self {
+        const BANKS: usize = 32;
+        // Columns of a thread: the kernel's `Small` and `Large`.
+        let columns = if cells <= (BANKS - 1) * 3 { 3 } else { 6 };
+        let across = cells.div_ceil(columns) | 1;
+        let without_conflicts = Self { across, pitch: across + cells.saturating_sub(across).next_multiple_of(BANKS) };
+        if without_conflicts.shared_bytes(cells, c) <= limit { without_conflicts } else { Self { across, pitch: cells | 1 } }
+    }
+
+    /// Two matrices, their diagonals, and for each channel a mean and a weight.
+    fn shared_bytes(self, cells: usize, c: usize) -> usize {
+        4 * (2 * cells.max(DEPTH) * self.pitch + 2 * cells + 2 * c)
+    }
 }
 
 #[cfg(test)]
@@ -128,7 +157,26 @@ mod tests {
 
     #[test]
     fn shared_memory_is_the_kernels() {
-        assert_eq!(shared_bytes(49, 512), 4 * (2 * 64 * 49 + 98 + 1024));
-        assert_eq!(shared_bytes(100, 64), 4 * (2 * 100 * 101 + 200 + 128));
+        let matrices = |cells, c, limit| {
+            let matrices = Matrices::new(cells, c, limit);
+            (matrices.across, matrices.pitch, matrices.shared_bytes(cells, c))
+        };
+        let a100 = 163 << 10;
+        assert_eq!(matrices(1, 8, a100), (1, 1, 4 * (2 * 64 + 2 + 16)));
+        assert_eq!(matrices(49, 512, a100), (17, 49, 4 * (2 * 64 * 49 + 98 + 1024)));
+        assert_eq!(matrices(64, 512, a100), (23, 87, 4 * (2 * 64 * 87 + 128 + 1024)));
+        assert_eq!(matrices(100, 64, a100), (17, 113, 4 * (2 * 100 * 113 + 200 + 128)));
+        assert_eq!(matrices(133, 512, a100), (23, 151, 4 * (2 * 133 * 151 + 266 + 1024)));
+        assert_eq!(matrices(141, 512, a100), (25, 141, 4 * (2 * 141 * 141 + 282 + 1024)), "too large for the other");
+    }
+
+    #[test]
+    fn rows_are_free_of_bank_conflicts() {
+        for cells in 1..=186 {
+            let Matrices { across, pitch } = Matrices::new(cells, 512, usize::MAX);
+            assert!(across % 2 == 1 && across < 32 && pitch >= cells && pitch % 32 == across, "{cells}: {across}, {pitch}");
+            let columns = if 3 * across >= cells { 3 } else { 6 }; // as the kernel chooses
+            assert!(columns * across >= cells, "{cells}: {across}");
+        }
     }
 }

@@ -11,9 +11,9 @@ use crate::cam::Normalisation;
 
 const KERNEL: &str = "cam_upsample";
 
-/// Shared memory that the kernel declares itself: for each warp the range, counts and the last place, and for the overlay a
-/// quad of each thread and 256 colours for each lane.
-const STATIC_SHARED: u32 = CAM_UPSAMPLE_WARPS * (8 + 2 * 4 + 8 + 32 * 3 * 4) + 256 * 32 * 4;
+/// Shared memory that the kernel declares itself: for each warp the range, counts and the last place, and for the overlay
+/// twice a quad of each lane and a word more, and 256 colours for each lane.
+const STATIC_SHARED: u32 = CAM_UPSAMPLE_WARPS * (8 + 2 * 4 + 8 + 2 * (32 * 3 + 1) * 4) + 256 * 32 * 4;
 
 /// Logits whose order the kernel keeps in shared memory.
 const HELD_KEYS: usize = 4096;
@@ -33,9 +33,10 @@ struct Params {
     classes: i32,
     class_stride: i32,
     normalisation: i32,
+    shift: i32,
     alpha: f32,
 }
-const _: () = assert!(size_of::<Params>() == 36);
+const _: () = assert!(size_of::<Params>() == 40);
 
 // SAFETY: `repr(C)`, plain numbers without padding.
 #[allow(unsafe_code)]
@@ -47,6 +48,7 @@ pub struct CamUpsample<T> {
     to_f16: CudaFunction,
     to_u8: CudaFunction,
     overlay: CudaFunction,
+    overlay_runs: CudaFunction,
     /// Dynamic shared memory that a block may have.
     shared_limit: u32,
     multiprocessors: u32,
@@ -167,7 +169,8 @@ impl<T: Element> CamUpsample<T> {
             to_f32: load(format!("cam_upsample_{}_f32", T::NAME))?,
             to_f16: load(format!("cam_upsample_{}_f16", T::NAME))?,
             to_u8: load(format!("cam_upsample_{}_u8", T::NAME))?,
-            overlay: load(format!("cam_overlay_{}", T::NAME))?,
+            overlay: load(overlay_name::<T>(true))?,
+            overlay_runs: load(overlay_name::<T>(false))?,
             shared_limit,
             multiprocessors: ask(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.max(1),
             element: std::marker::PhantomData,
@@ -184,6 +187,8 @@ impl<T: Element> CamUpsample<T> {
         limits::activation(KERNEL, [n, h, w, c])?;
         limits::activation(KERNEL, [1, 1, classes, c])?;
         limits::activation(KERNEL, [1, out_h, out_w, 3])?;
+        limits::activation(KERNEL, [1, 1, out_h, h])?; // where a row lies between cells is counted in twice as many parts, in 32 bits
+        limits::activation(KERNEL, [1, 1, out_w, w])?;
         limits::channels(KERNEL, c, Self::VECTOR)?;
         limits::grid(KERNEL, "images", n)?;
         limits::grid(KERNEL, "maps of an image", maps)?;
@@ -196,6 +201,11 @@ impl<T: Element> CamUpsample<T> {
             return Err(Unsupported { kernel: KERNEL, reason });
         }
         Ok(())
+    }
+
+    /// Name of the kernel that draws overlays of `shape`.
+    pub(super) fn overlay_name(shape: &CamShape) -> String {
+        overlay_name::<T>(quad_shift(shape) == 0)
     }
 
     fn config(&self, shape: &CamShape) -> LaunchConfig {
@@ -247,6 +257,7 @@ impl<T: Element> CamUpsample<T> {
             classes: classes as i32,
             class_stride: class_stride as i32,
             normalisation: normalisation_number(args.normalisation),
+            shift: quad_shift(shape) as i32,
             alpha: 0.0,
         };
         let (function, crop, shown) = match &args.output {
@@ -267,7 +278,8 @@ impl<T: Element> CamUpsample<T> {
                 colormap.check(KERNEL, "colormap", 256 * 3, 4)?;
                 picture.check(KERNEL, "picture", shape.pixels() * 3, 16)?;
                 params.alpha = *alpha;
-                (&self.overlay, Some((crop.address, colormap.address)), picture.address)
+                let overlay = if quad_shift(shape) == 0 { &self.overlay } else { &self.overlay_runs };
+                (overlay, Some((crop.address, colormap.address)), picture.address)
             }
         };
         let mut call = queue.into().call(function);
@@ -285,6 +297,21 @@ impl<T: Element> CamUpsample<T> {
         unsafe { call.launch(self.config(shape)) }.map_err(|source| CudaError::Launch { kernel: KERNEL, source })?;
         Ok(())
     }
+}
+
+/// How far the four pixels that a thread computes lie apart, as a shift: side by side where rows are made of such quads, which are
+/// aligned then, and threads that are neighbours skip no cell; else so far that neighbours have neighbouring pixels, at most those of
+/// a warp.
+fn quad_shift(shape: &CamShape) -> u32 {
+    const QUAD: usize = 4;
+    if shape.out_w.is_multiple_of(QUAD) && shape.out_w >= QUAD * shape.w {
+        return 0;
+    }
+    shape.out_w.div_ceil(QUAD).next_power_of_two().ilog2().clamp(1, 5)
+}
+
+fn overlay_name<T: Element>(by_quads: bool) -> String {
+    format!("cam_overlay_{}{}", if by_quads { "" } else { "runs_" }, T::NAME)
 }
 
 /// The map, and in one place the order of the logits, then the class's weights, then the taps of all rows.
@@ -311,6 +338,14 @@ mod tests {
         assert_eq!(slices(&CamShape { n: 8, maps: 5, ..RESNET18 }, 108), 2);
         assert_eq!(slices(&CamShape { n: 128, ..RESNET18 }, 108), 1);
         assert_eq!(slices(&CamShape { out_h: 5, ..RESNET18 }, 108), 1);
+    }
+
+    #[test]
+    fn quads_lie_side_by_side_where_they_may() {
+        let shift = |w, out_w| quad_shift(&CamShape { w, out_w, ..RESNET18 });
+        assert_eq!([(7, 224), (7, 28), (1, 4), (56, 224)].map(|(w, out_w)| shift(w, out_w)), [0; 4]);
+        assert_eq!([(7, 24), (57, 224), (7, 225), (7, 127), (7, 1101)].map(|(w, out_w)| shift(w, out_w)), [3, 5, 5, 5, 5]);
+        assert_eq!([1, 3, 5, 9, 17, 33, 65].map(|out_w| shift(1, out_w)), [1, 1, 1, 2, 3, 4, 5]);
     }
 
     #[test]

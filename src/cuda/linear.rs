@@ -77,7 +77,7 @@ pub struct LinearArgs<'a, T> {
     pub input: LinearInput<'a, T>,
     /// `[K, C]`, 16-byte aligned.
     pub w: Span<'a, T>,
-    /// `[K]`.
+    /// `[K]`, 16-byte aligned.
     pub bias: Span<'a, f32>,
     /// `[N, K]`.
     pub y: SpanMut<'a, f32>,
@@ -166,7 +166,7 @@ impl<T: Element> Linear<T> {
             }
         };
         args.w.check(KERNEL, "w", k * c, 16)?;
-        args.bias.check(KERNEL, "bias", k, 4)?;
+        args.bias.check(KERNEL, "bias", k, 16)?;
         args.y.check(KERNEL, "y", n * k, 4)?;
         let [n, positions, c, k, per_block] = [n, positions, c, k, per_block].map(|value| value as i32);
         let params = Params { n, positions, c, k, per_block };

@@ -293,9 +293,11 @@ mod tests {
         let mut wrong = Vec::new();
         for device in [&A100, &H100] {
             for n in [1, 8, 32, 128] {
-                for &(layer, h, c, k, size, stride, shortcut) in RESNET18 {
+                let of_arithmetic = |arithmetic| RESNET18.iter().map(move |&layer| (arithmetic, layer));
+                let layers = [Arithmetic::F16, Arithmetic::Bf16].into_iter().flat_map(of_arithmetic);
+                for (arithmetic, (layer, h, c, k, size, stride, shortcut)) in layers {
                     let problem = problem(n, (h, c, k, size, stride, shortcut));
-                    let choice = choose(problem, device, Arithmetic::F16).unwrap();
+                    let choice = choose(problem, device, arithmetic).unwrap();
                     let blocks = tiles(&choice.variant.tile, &problem) * u64::from(choice.splits);
                     let full = wave_efficiency(&problem, device, choice);
                     let excused =
@@ -319,5 +321,28 @@ mod tests {
             }
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    /// A unit that no layer of a ResNet ever gets would be compiled for nothing.
+    #[test]
+    fn every_tile_is_chosen_somewhere() {
+        let mut unused: Vec<&ImplicitGemm> = IMPLICIT_GEMM.iter().collect();
+        for (capability, multiprocessors, shared_bytes) in
+            [(75, 40, 64), (80, 108, 163), (86, 84, 99), (89, 128, 99), (90, 132, 227), (120, 170, 99)]
+        {
+            let device = DeviceLimits { capability, multiprocessors, shared_bytes: shared_bytes << 10 };
+            for arithmetic in [Arithmetic::F16, Arithmetic::F16Sums, Arithmetic::Bf16] {
+                for n in [1, 2, 4, 8, 16, 32, 64, 128] {
+                    for &(_, h, c, k, size, stride, shortcut) in RESNET18 {
+                        if let Ok(choice) = choose(problem(n, (h, c, k, size, stride, shortcut)), &device, arithmetic) {
+                            unused.retain(|&variant| variant != choice.variant);
+                        }
+                    }
+                }
+            }
+        }
+        unused.retain(|variant| variant.whole_taps); // the others are for other networks
+        let names: Vec<String> = unused.iter().map(|variant| variant.name()).collect();
+        assert!(names.is_empty(), "{names:?}");
     }
 }

@@ -206,7 +206,7 @@ impl ImplicitGemm {
 /// have no 256x64: no block of a ResNet that has one ends with 64 filters.
 ///
 /// Sums in f16 take half as many registers again, and pay on devices where shared memory is far from the bound: warps of at most
-/// 64x32. Their steps are as deep as f16 sums may be.
+/// 80x32, where f16 has 64x64. Their steps are as deep as f16 sums may be.
 pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
     whole_taps(AMPERE, Arithmetic::F16, TILE_64X64),
     whole_taps(AMPERE, Arithmetic::F16, TILE_48X128),
@@ -218,12 +218,20 @@ pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
     whole_taps(AMPERE, Arithmetic::F16, TILE_128X128),
     any_channels(AMPERE, Arithmetic::F16, TILE_ANY),
     whole_taps(AMPERE, Arithmetic::Bf16, TILE_64X64),
+    whole_taps(AMPERE, Arithmetic::Bf16, TILE_48X128),
+    whole_taps(AMPERE, Arithmetic::Bf16, TILE_96X64),
     whole_taps(AMPERE, Arithmetic::Bf16, TILE_128X64),
+    whole_taps(AMPERE, Arithmetic::Bf16, TILE_80X128),
+    whole_taps(AMPERE, Arithmetic::Bf16, TILE_192X64),
     whole_taps(AMPERE, Arithmetic::Bf16, TILE_256X64),
     whole_taps(AMPERE, Arithmetic::Bf16, TILE_128X128),
     any_channels(AMPERE, Arithmetic::Bf16, TILE_ANY),
     whole_taps(AMPERE, Arithmetic::F16Sums, TILE_64X64),
+    whole_taps(AMPERE, Arithmetic::F16Sums, TILE_48X128),
+    whole_taps(AMPERE, Arithmetic::F16Sums, SUMS_96X64),
     whole_taps(AMPERE, Arithmetic::F16Sums, SUMS_128X64),
+    whole_taps(AMPERE, Arithmetic::F16Sums, TILE_80X128),
+    whole_taps(AMPERE, Arithmetic::F16Sums, SUMS_192X64),
     whole_taps(AMPERE, Arithmetic::F16Sums, SUMS_128X128),
     any_channels(AMPERE, Arithmetic::F16Sums, TILE_ANY),
     whole_taps(TURING, Arithmetic::F16, TURING_64X64),
@@ -241,10 +249,18 @@ pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
     projection(AMPERE, Arithmetic::F16, TILE_192X64),
     projection(AMPERE, Arithmetic::F16, TILE_128X128),
     projection(AMPERE, Arithmetic::Bf16, TILE_64X64),
+    projection(AMPERE, Arithmetic::Bf16, TILE_48X128),
+    projection(AMPERE, Arithmetic::Bf16, TILE_96X64),
     projection(AMPERE, Arithmetic::Bf16, TILE_128X64),
+    projection(AMPERE, Arithmetic::Bf16, TILE_80X128),
+    projection(AMPERE, Arithmetic::Bf16, TILE_192X64),
     projection(AMPERE, Arithmetic::Bf16, TILE_128X128),
     projection(AMPERE, Arithmetic::F16Sums, TILE_64X64),
+    projection(AMPERE, Arithmetic::F16Sums, TILE_48X128),
+    projection(AMPERE, Arithmetic::F16Sums, SUMS_96X64),
     projection(AMPERE, Arithmetic::F16Sums, SUMS_128X64),
+    projection(AMPERE, Arithmetic::F16Sums, TILE_80X128),
+    projection(AMPERE, Arithmetic::F16Sums, SUMS_192X64),
     projection(AMPERE, Arithmetic::F16Sums, SUMS_128X128),
     projection(TURING, Arithmetic::F16, TURING_64X64),
     projection(TURING, Arithmetic::F16, TURING_128X64),
@@ -262,6 +278,8 @@ const TILE_128X64: Tile = Tile { bm: 128, bn: 64, bk: 32, wm: 64, wn: 32, stages
 const TILE_256X64: Tile = Tile { bm: 256, bn: 64, bk: 32, wm: 64, wn: 64, stages: 4 };
 const TILE_128X128: Tile = Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 64, stages: 4 };
 const TILE_ANY: Tile = Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 3 };
+const SUMS_96X64: Tile = Tile { bm: 96, bn: 64, bk: 64, wm: 48, wn: 32, stages: 3 };
+const SUMS_192X64: Tile = Tile { bm: 192, bn: 64, bk: 64, wm: 48, wn: 32, stages: 3 };
 const SUMS_128X64: Tile = Tile { bm: 128, bn: 64, bk: 64, wm: 32, wn: 32, stages: 3 };
 const SUMS_128X128: Tile = Tile { bm: 128, bn: 128, bk: 64, wm: 64, wn: 32, stages: 3 };
 const TURING_64X64: Tile = Tile { bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 2 };

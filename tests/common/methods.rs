@@ -81,7 +81,7 @@ impl Batch {
         targets.iter().flat_map(of).collect()
     }
 
-    fn shape(&self, asked: &Asked) -> RowsShape {
+    pub fn shape(&self, asked: &Asked) -> RowsShape {
         let [n, h, w, c] = self.features.shape();
         let classes = self.head.classes();
         RowsShape { n, cells: h * w, c, classes, asked: AskedShape::of(asked, classes).unwrap() }

@@ -57,7 +57,7 @@ fn batch(golden: &Golden, n: usize) -> Nhwc {
 }
 
 /// Of the largest magnitude, and the least cosine between maps. Measured over the goldens on the software device, logits and
-/// maps: f16 1.3e-3 and 0.999995, with sums in f16 2.5e-3 and 0.99998, bf16 8.1e-3 and 0.9998. What is tolerated leaves room for
+/// maps: f16 1.5e-3 and 0.999996, with sums in f16 2.7e-3 and 0.99999, bf16 8.1e-3 and 0.9997. What is tolerated leaves room for
 /// tensor cores that round sums less well than f32 does.
 fn tolerances(precision: Precision) -> (f32, f64) {
     match precision {
@@ -90,6 +90,7 @@ fn check(what: &str, golden: &Golden, found: &Found, precision: Precision) {
             let allowance = Allowance::of_largest(tolerance, largest(&golden.cam.raw));
             assert_close(&format!("{what}: map of {class}"), map.data(), want, allowance);
             let alike = cosine(map.data(), want);
+            println!("{what}: map of {class}: cosine {alike:.6}");
             assert!(alike >= least_alike, "{what}: map of {class}: cosine {alike}");
         }
     }

@@ -19,7 +19,7 @@
 //   f32 accumulation in a fixed order. Enlarging and blending are the CPU's operations in its order, unfused. The normalisation
 //   (v - min) / (max - min) carries its rounding errors along, so that it agrees with f64 arithmetic rounded to f32.
 //   byte floor of a block: features and logits of an image once, weights of a class once; outputs once; crop once. Warps write and
-//   read whole sectors, of other widths than multiples of 4 those apart that rows begin and end in.
+//   read whole sectors where rows are made of them; elsewhere what rows begin and end in is shared, and a quad's words may lie across.
 #include "cam_asked.cuh"
 #include "pixels.cuh"
 

@@ -194,7 +194,7 @@ __device__ void main_loop(unsigned char* memory, Gather& gather, int tiles, Sums
     __syncthreads(); // the epilogue reuses the stages
 }
 
-// The network's parameters on their way to L2: a part of it for each of the blocks with the first rows, by one thread. Where there are few
+// The network's parameters on their way to L2: a part of them for each of the blocks with the first rows, by one thread. Where there are few
 // rows, and filters are most of what is read, these begin at once; elsewhere some begin later, and ask for what has been read.
 template <typename... Projections>
 __device__ inline void prefetch(const Element* w, const Epilogue& epilogue, const Conv2dParams& p, const Projections&... projection) {

@@ -36,7 +36,7 @@ constexpr int MMA_N = WN / 8;
 static_assert(BK == 32 || BK == 64, "the swizzle below is made for rows of 64 or 128 bytes, the main loop for two steps or more");
 static_assert(BM % WM == 0 && BN % WN == 0, "warps cover the block's tile exactly");
 static_assert(WM % 16 == 0, "a warp's rows are made of mma tiles");
-static_assert(WN % 32 == 0, "ldmatrix.x4 reads two mma tiles of columns; the epilogue's rows are 32 or 64 wide");
+static_assert(WN % 8 == 0, "a warp's columns are made of mma tiles");
 static_assert(BM % PASS == 0 && BN % PASS == 0, "every thread moves the same number of rows");
 static_assert(PASS % 8 == 0, "all rows of a thread are swizzled alike");
 
@@ -68,7 +68,7 @@ struct Projection {
 
 // What a warp multiplies in one step.
 struct Fragments {
-    unsigned a[MMA_M][4], b[MMA_N / 2][4];
+    unsigned a[MMA_M][4], b[ceil_div(MMA_N, 2)][4];
 };
 
 // Where a lane reads its fragments of step 0. Rows that it reads are multiples of eight apart, so that all have one swizzle, and
@@ -81,7 +81,7 @@ struct Reader {
         // Matrices 0..3 of A: rows 0-7 and 8-15 of the low chunk, then of the high chunk.
         const int m = warp / WARPS_N * WM + lane % 16;
         a = memory + m * ROW_BYTES + swizzled(m, lane / 16) * 16;
-        // Matrices 0..3 of B: low and high chunk of columns 0-7, then of columns 8-15.
+        // Matrices 0..3 of B: low and high chunk of columns 0-7, then of columns 8-15; of an odd number of mma tiles the last are two.
         const int n = warp % WARPS_N * WN + lane / 16 * 8 + lane % 8;
         b = memory + A_BYTES + n * ROW_BYTES + swizzled(n, lane / 8 % 2) * 16;
     }
@@ -92,6 +92,7 @@ struct Reader {
         for (int i = 0; i < MMA_M; ++i) ptx::ldmatrix_x4(to.a[i], from_a + i * 16 * ROW_BYTES);
 #pragma unroll
         for (int j = 0; j < MMA_N / 2; ++j) ptx::ldmatrix_x4(to.b[j], from_b + j * 16 * ROW_BYTES);
+        if constexpr (MMA_N % 2 == 1) ptx::ldmatrix_x2(to.b[MMA_N / 2], from_b + MMA_N / 2 * 16 * ROW_BYTES);
     }
 };
 

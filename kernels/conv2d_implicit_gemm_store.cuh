@@ -25,10 +25,11 @@ struct Epilogue {
 
 // Each warp turns 16 rows of accumulators at a time into rows of 16-byte stores, in a part of shared memory of its own.
 // The row's length is 8 modulo 32 words, which keeps both the 8-byte writes and the 16-byte reads free of bank conflicts.
-constexpr int SLAB_LD = WN + 8;
+constexpr int SLAB_LD = WN + (40 - WN % 32) % 32;
 struct Slab {
     float v[16][SLAB_LD];
 };
+static_assert(SLAB_LD % 32 == 8, "or there are bank conflicts");
 static_assert(sizeof(Slab) * WARPS_M * WARPS_N <= STAGE_BYTES * STAGES, "the epilogue fits into the memory that the host asks for");
 
 // y = epilogue(sums). All warps are done with the stages in `memory`.

@@ -85,6 +85,11 @@ __device__ inline void ldmatrix_x4(unsigned (&d)[4], unsigned address) {
                  : "memory");
 }
 
+// The first two of them alone, by the addresses of lanes 0 to 15.
+__device__ inline void ldmatrix_x2(unsigned (&d)[4], unsigned address) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];" : "=r"(d[0]), "=r"(d[1]) : "r"(address) : "memory");
+}
+
 #if __CUDA_ARCH__ >= 800
 // Starts copying 16 bytes from global to shared memory past the registers and L1. With `valid` false nothing is read and the
 // 16 bytes become zero; `from` must still be a global address.

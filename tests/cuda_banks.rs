@@ -41,8 +41,8 @@ impl Phases {
         let (mma_m, mma_n, steps) = (wm / 16, wn / 8, bk / 16);
         // 16 bytes a lane, into every stage and once round again.
         let staged = (stages - 1 + tiles) * (bm + bn) * bk * 2 / 128;
-        // ldmatrix.x4: four phases of eight rows, one step ahead.
-        let fragments = warps * (1 + tiles * steps) * (mma_m + mma_n / 2) * 4;
+        // ldmatrix: a phase for eight rows, four of 16 rows of A, two of eight columns; one step ahead.
+        let fragments = warps * (1 + tiles * steps) * (mma_m * 4 + mma_n * 2);
         // The epilogue's rows of f32: written 8 bytes a lane, read 16.
         let rows = warps * mma_m * 16 * wn * 4 / 128;
         // The shortcut's pixels, by the threads that move a tile's rows.

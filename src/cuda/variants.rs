@@ -202,12 +202,16 @@ impl ImplicitGemm {
 /// four such warps each, the second for 64 filters; two of them fit a multiprocessor. The smaller ones are for problems with too
 /// few outputs to fill the device. Those of 48, 80, 96 and 192 rows are for batches whose outputs fill one wave of them where they
 /// leave a quarter of the device without a larger tile: 132 multiprocessors are filled by 131 tiles of 192x64 or 132 of 96x64 of
-/// eight images in layer1 and layer2 of ResNet-18, and layer4's 392 rows are 4.9 times 80 and 8.2 times 48. The forms with a projection
-/// have no 256x64: no block of a ResNet that has one ends with 64 filters.
+/// eight images in layer1 and layer2 of ResNet-18, and layer4's 392 rows are 4.9 times 80 and 8.2 times 48. Those of 80x40 are as many as
+/// two parts of each need to fill 132 multiprocessors with layer4 of eight images, 130, where larger ones need six; few rows, as at
+/// batch 1, they cut into more blocks, with fewer parts to add up. The forms with a projection have no 256x64: no block of a ResNet
+/// that has one ends with 64 filters.
 ///
 /// Sums in f16 take half as many registers again, and pay on devices where shared memory is far from the bound: warps of at most
-/// 80x32, where f16 has 64x64. Their steps are as deep as f16 sums may be.
+/// 80x32, where f16 has 64x64. Their steps are as deep as f16 sums may be, which
+/// leaves no 80x40: its threads move whole rows of 32 only.
 pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
+    whole_taps(AMPERE, Arithmetic::F16, TILE_80X40),
     whole_taps(AMPERE, Arithmetic::F16, TILE_64X64),
     whole_taps(AMPERE, Arithmetic::F16, TILE_48X128),
     whole_taps(AMPERE, Arithmetic::F16, TILE_96X64),
@@ -217,6 +221,7 @@ pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
     whole_taps(AMPERE, Arithmetic::F16, TILE_256X64),
     whole_taps(AMPERE, Arithmetic::F16, TILE_128X128),
     any_channels(AMPERE, Arithmetic::F16, TILE_ANY),
+    whole_taps(AMPERE, Arithmetic::Bf16, TILE_80X40),
     whole_taps(AMPERE, Arithmetic::Bf16, TILE_64X64),
     whole_taps(AMPERE, Arithmetic::Bf16, TILE_48X128),
     whole_taps(AMPERE, Arithmetic::Bf16, TILE_96X64),
@@ -241,6 +246,7 @@ pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
     whole_taps(TURING, Arithmetic::F16Sums, TURING_64X64),
     whole_taps(TURING, Arithmetic::F16Sums, TURING_SUMS_128X128),
     any_channels(TURING, Arithmetic::F16Sums, TURING_64X64),
+    projection(AMPERE, Arithmetic::F16, TILE_80X40),
     projection(AMPERE, Arithmetic::F16, TILE_64X64),
     projection(AMPERE, Arithmetic::F16, TILE_48X128),
     projection(AMPERE, Arithmetic::F16, TILE_96X64),
@@ -248,6 +254,7 @@ pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
     projection(AMPERE, Arithmetic::F16, TILE_80X128),
     projection(AMPERE, Arithmetic::F16, TILE_192X64),
     projection(AMPERE, Arithmetic::F16, TILE_128X128),
+    projection(AMPERE, Arithmetic::Bf16, TILE_80X40),
     projection(AMPERE, Arithmetic::Bf16, TILE_64X64),
     projection(AMPERE, Arithmetic::Bf16, TILE_48X128),
     projection(AMPERE, Arithmetic::Bf16, TILE_96X64),
@@ -270,6 +277,7 @@ pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
 ];
 
 const TILE_64X64: Tile = Tile { bm: 64, bn: 64, bk: 64, wm: 32, wn: 32, stages: 4 };
+const TILE_80X40: Tile = Tile { bm: 80, bn: 40, bk: 32, wm: 16, wn: 40, stages: 6 };
 const TILE_48X128: Tile = Tile { bm: 48, bn: 128, bk: 64, wm: 48, wn: 32, stages: 4 };
 const TILE_96X64: Tile = Tile { bm: 96, bn: 64, bk: 32, wm: 48, wn: 32, stages: 4 };
 const TILE_80X128: Tile = Tile { bm: 80, bn: 128, bk: 64, wm: 80, wn: 32, stages: 3 };

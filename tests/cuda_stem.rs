@@ -21,6 +21,7 @@ const SHAPES: &[([usize; 3], usize)] = &[
     ([3, 65, 17], 24),
     ([300, 5, 3], 8),  // more tiles than blocks
     ([40, 43, 9], 16), // several rows a tile, and a rest
+    ([1, 3021, 4], 8), // seven rows a tile with 108 multiprocessors: more than 48 KiB of shared memory
 ];
 
 /// Images, a filter of numbers that f16 holds, and a bias.

@@ -166,10 +166,14 @@ fn steps(tile: &Tile, problem: &Conv2dProblem) -> u64 {
 fn cycles(problem: &Conv2dProblem, device: &DeviceLimits, choice: Choice) -> u64 {
     let rates = Rates::of(device.capability);
     let (waves, depth, step) = waves_of_steps(problem, device, choice, rates.fma);
+    waves.saturating_mul(depth.saturating_mul(step).saturating_add(START_AND_END)).saturating_add(adding_cycles(device, choice))
+}
+
+/// Clocks after the main loops in which the parts of a tile become its sums: each is written once, and all are read by the last block.
+pub(super) fn adding_cycles(device: &DeviceLimits, choice: Choice) -> u64 {
     let (splits, Tile { bm, bn, .. }) = (u64::from(choice.splits), choice.variant.tile);
-    // A part is written once, and all are read by the last block.
-    let adding = if splits == 1 { 0 } else { HANDING_OVER + ((splits + 1) * u64::from(bm * bn) * 4).div_ceil(rates.l2) };
-    waves.saturating_mul(depth.saturating_mul(step).saturating_add(START_AND_END)).saturating_add(adding)
+    let bytes = (splits + 1) * u64::from(bm * bn) * 4;
+    if splits == 1 { 0 } else { HANDING_OVER + bytes.div_ceil(Rates::of(device.capability).l2) }
 }
 
 /// Bytes that the tiles' main loops ask of L2, and those of parts, which are written and read once more.

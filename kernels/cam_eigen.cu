@@ -20,10 +20,17 @@ struct CamEigenParams {
     int eigens;  // methods of the two forms
     int across;  // threads whose entries go through a run of a matrix's columns
     int pitch;   // of matrices: odd, at least `cells`
+    int turns;   // a power of two: of as many rows that follow each other, a warp stores one at a time
 };
-static_assert(sizeof(CamEigenParams) == 28, "the host's twin has 28 bytes");
+static_assert(sizeof(CamEigenParams) == 32, "the host's twin has 32 bytes");
 
 constexpr int THREADS = WARPS * 32;
+// Resident on a multiprocessor where matrices are small; on 12.0, which compiles the code for 9.0, as many would cost spills.
+#if __CUDA_ARCH__ < 900
+constexpr int BLOCKS = 3;
+#else
+constexpr int BLOCKS = 1;
+#endif
 constexpr int DEPTH = 64; // channels of a part of the Gram matrix
 constexpr int MOST_SQUARINGS = 24;
 constexpr float RANK_ONE = 1.f - 1e-4f; // sum of the squared eigenvalues over the square of their sum; one more squaring is done then
@@ -31,8 +38,8 @@ constexpr float RANK_ONE = 1.f - 1e-4f; // sum of the squared eigenvalues over t
 extern __shared__ float dynamic_smem[];
 
 // Entries of a matrix that a thread has, as far apart as possible: neighbouring threads have neighbouring entries. `across` < 32 threads
-// share a run of a row's columns, so that a warp's columns are in different banks; pitch % 32 == across, so that a warp which goes on
-// in the next row goes on in the next bank.
+// share a run of a row's columns, so that a warp's columns are in different banks. Either pitch % 32 == across, so that a warp which goes
+// on in the next row goes on in the next bank, or, where there is no room for that, its rows take turns.
 template <int ROWS_, int COLUMNS_>
 struct Share {
     static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_;
@@ -41,13 +48,13 @@ using Small = Share<4, 3>;
 using Large = Share<2, 6>;
 
 struct Smem {
-    int cells, across, pitch;
+    int cells, across, pitch, turns;
     float* means;   // [C]
     float* weights; // [C] of the largest magnitude 1; in the end the singular vector
     float* matrices;
 
     __device__ explicit Smem(const CamEigenParams& params) {
-        cells = params.cells, across = params.across, pitch = params.pitch;
+        cells = params.cells, across = params.across, pitch = params.pitch, turns = params.turns;
         means = dynamic_smem, weights = means + params.c, matrices = weights + params.c;
     }
 
@@ -69,29 +76,34 @@ __device__ __forceinline__ void product_in(const float* in, int depth, float sca
         #pragma unroll
         for (int j = 0; j < COLUMNS; ++j) column[j] = min(share % across + j * across, cells - 1);
         float sums[ROWS][COLUMNS] = {};
+        const float* line = in;
         #pragma unroll 2
-        for (int k = 0; k < depth; ++k) {
+        for (int k = 0; k < depth; ++k, line += pitch) {
             float a[ROWS], b[COLUMNS];
             #pragma unroll
-            for (int i = 0; i < ROWS; ++i) a[i] = in[k * pitch + row[i]];
+            for (int i = 0; i < ROWS; ++i) a[i] = line[row[i]];
             #pragma unroll
-            for (int j = 0; j < COLUMNS; ++j) b[j] = in[k * pitch + column[j]];
+            for (int j = 0; j < COLUMNS; ++j) b[j] = line[column[j]];
             #pragma unroll
             for (int i = 0; i < ROWS; ++i)
                 #pragma unroll
                 for (int j = 0; j < COLUMNS; ++j) sums[i][j] = fmaf(a[i], b[j], sums[i][j]);
         }
-        #pragma unroll
-        for (int i = 0; i < ROWS; ++i)
+        #pragma unroll 1
+        for (int turn = 0; turn < smem.turns; ++turn) {
+            if ((share / across & (smem.turns - 1)) != turn) continue;
             #pragma unroll
-            for (int j = 0; j < COLUMNS; ++j) {
-                const int y = share / across + i * rows, x = share % across + j * across;
-                if (y >= cells || x >= cells) continue;
-                float* const to = out + y * pitch + x;
-                const float sum = ADDS ? *to + scale * sums[i][j] : scale * sums[i][j];
-                *to = sum;
-                if (y == x) diagonal[y] = sum;
-            }
+            for (int i = 0; i < ROWS; ++i)
+                #pragma unroll
+                for (int j = 0; j < COLUMNS; ++j) {
+                    const int y = share / across + i * rows, x = share % across + j * across;
+                    if (y >= cells || x >= cells) continue;
+                    float* const to = out + y * pitch + x;
+                    const float sum = ADDS ? *to + scale * sums[i][j] : scale * sums[i][j];
+                    *to = sum;
+                    if (y == x) diagonal[y] = sum;
+                }
+        }
     }
 }
 
@@ -218,7 +230,7 @@ __device__ __forceinline__ void cam_eigen(const T* RESTRICT_ACTIVATION x, const 
 }
 
 #define CAM_EIGEN(NAME, T)                                                                                              \
-    extern "C" __global__ void __launch_bounds__(THREADS, 1)                                                            \
+    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                       \
         NAME(const T* RESTRICT_ACTIVATION x, const Method* __restrict__ methods, float* rows, const CamEigenParams params, const Step step) { \
         begin_step(step);                                                                                               \
         cam_eigen<T>(x, methods, rows, params);                                                                         \

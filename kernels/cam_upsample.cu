@@ -13,7 +13,7 @@
 //   cam_overlay_{f32,f16,bf16} where `shift` is 0, cam_overlay_runs_{f32,f16,bf16} elsewhere: u8 RGB [N, M, out_h, out_w, 3], the
 //     colour of that entry over the crop u8 [N, out_h, out_w, 3]:
 //     trunc(crop*(1-alpha) + table[entry]*alpha + 0.5), table u8 [256, 3]; all 4-byte aligned
-//   grid (SLICES, M, N)   block (THREADS, 1, 1)   smem 16*ceil(h*w/4) + max(4*C, 8*out_h, 4*min(K, HELD_KEYS)) bytes
+//   grid (SLICES, M, N)   block (THREADS, 1, 1)   smem 16*ceil(h*w/4) + max(4*C, 8*taps, 4*min(K, HELD_KEYS)) bytes
 //   A block chooses its class, computes the whole map and its range and then writes one of SLICES bands of rows: at small
 //   batches more SMs write, for the price of the choice, the sum and the range computed again.
 //   f32 accumulation in a fixed order. Enlarging and blending are the CPU's operations in its order, unfused. The normalisation
@@ -29,10 +29,11 @@ struct CamUpsampleParams {
     int classes; // K
     int class_stride; // from one image's classes to the next one's; 0 where all images share them
     int normalisation;
+    int taps;    // of rows: out_h, and what for_each_quad reads past them
     int shift;   // how far the pixels of a quad lie apart, see the launcher's `quad_shift`
     float alpha; // of the overlay
 };
-static_assert(sizeof(CamUpsampleParams) == 40, "the host's twin has 40 bytes");
+static_assert(sizeof(CamUpsampleParams) == 44, "the host's twin has 44 bytes");
 
 enum Normalisation { NONE = 0, MIN_MAX = 1, RELU_MIN_MAX = 2 };
 
@@ -53,7 +54,7 @@ struct Smem {
     float* cells;    // [h, w]
     unsigned* keys;  // [min(K, HELD_KEYS)], see class_of_rank
     float4* weights; // [VEC/4][C/VEC], in the place of the keys: the lanes of a warp read neighbouring float4
-    RowTap* rows;    // [out_h], in the place of the weights once those are used
+    RowTap* rows;    // [taps], in the place of the weights once those are used
 
     __device__ explicit Smem(int cells_count) {
         cells = reinterpret_cast<float*>(dynamic_smem);
@@ -130,53 +131,62 @@ __device__ __forceinline__ RowTap tap(unsigned at, unsigned outputs, unsigned ce
 }
 
 // Calls `visit(y, x, values, count)` for the quads of the rows from `y0` up to `y1`: pixels x, x + 2^shift and so on, of which the
-// first `count` are inside, maybe none; values past the last column repeat it. All lanes of a warp call together.
+// first `count` are inside, maybe none; values past the last column or row repeat it. All lanes of a warp call together.
 template <typename Visit>
 __device__ __forceinline__ void for_each_quad(const CamUpsampleParams& params, const Smem& smem, int shift, int y0, int y1, Visit&& visit) {
     const int apart = 1 << shift;
     int quads = ceil_div(params.out_w, QUAD << shift) << shift;
-    const int bands = max(THREADS / quads, 1); // each a run of rows, so that a thread keeps its four corners for many rows
+    int bands = max(THREADS / quads, 1); // each a run of rows, so that a thread keeps its four corners for many rows
     const int whole_warps = ceil_div(quads, 32) * 32;
     if (max(THREADS / whole_warps, 1) == bands) quads = whole_warps; // the same warps, but each with one row at a time: no bank conflicts
-    const int rows = ceil_div(y1 - y0, bands);
-    for (int first = 0; first < quads * bands; first += THREADS) {
-        const int unit = first + threadIdx.x;
+    // Elsewhere a warp has rows of several bands. Their taps, of which a phase has those of 16 lanes and thereby of at most 2, 4 or 16
+    // bands, lie in different banks then; cells it reads for one band at a time.
+    const bool are_mixed = quads % 32 != 0;
+    bands = min(bands, y1 - y0);
+    int rows = ceil_div(y1 - y0, bands);
+    if (are_mixed && rows % (quads >= 16 ? 16 : quads >= 4 ? 8 : 2) == 0) ++rows;
+    for (int unit = threadIdx.x; unit / 32 * 32 < quads * bands; unit += THREADS) { // by whole warps
         const int quad = unit % quads, band = unit / quads;
         const int x = (quad >> shift) * (QUAD << shift) + (quad & (apart - 1));
-        int low[QUAD], high[QUAD];
+        int low[QUAD];
         float across[QUAD];
         #pragma unroll
         for (int i = 0; i < QUAD; ++i) {
             const RowTap column = tap(min(x + i * apart, params.out_w - 1), params.out_w, params.w);
             low[i] = column.low;
-            high[i] = min(column.low + 1, params.w - 1);
             across[i] = column.weight;
         }
         int held = -1; // the row of the map that `top` holds
         float top[QUAD][2], bottom[QUAD][2];
         const int count = unit < quads * bands ? min(max(params.out_w - x + apart - 1, 0) >> shift, QUAD) : 0;
-        const int start = y0 + band * rows;
-        for (int step = 0; step < rows; ++step) {
-            const int at = start + step;
-            const int y = min(at, y1 - 1);
+        const int first_band = are_mixed ? __shfl_sync(0xffffffffu, band, 0) : band;
+        const int turn = band - first_band, turns = are_mixed ? __shfl_sync(0xffffffffu, band, 31) - first_band + 1 : 1;
+        const int start = y0 + min(band, bands - 1) * rows;
+        for (int y = start; y < start + rows; ++y) { // up to bands * rows from y0 on, which is less than y1 + 2 * bands
             const RowTap row = smem.rows[y];
             if (row.low != held) {
                 held = row.low;
                 const float* upper = smem.cells + row.low * params.w;
                 const float* lower = smem.cells + min(row.low + 1, params.h - 1) * params.w;
-                #pragma unroll
-                for (int i = 0; i < QUAD; ++i) {
-                    top[i][0] = upper[low[i]];
-                    top[i][1] = upper[high[i]];
-                    bottom[i][0] = lower[low[i]];
-                    bottom[i][1] = lower[high[i]];
+                #pragma unroll 1
+                for (int now = 0; now < turns; ++now) {
+                    if (now != turn) continue;
+                    #pragma unroll
+                    for (int i = 0; i < QUAD; ++i) {
+                        low[i] = ptx::opaque(low[i]); // `high` of four pixels is not worth the registers
+                        const int high = min(low[i] + 1, params.w - 1);
+                        top[i][0] = upper[low[i]];
+                        top[i][1] = upper[high];
+                        bottom[i][0] = lower[low[i]];
+                        bottom[i][1] = lower[high];
+                    }
                 }
             }
             float values[QUAD];
             #pragma unroll
             for (int i = 0; i < QUAD; ++i)
                 values[i] = mix(across[i], mix(row.weight, top[i][0], bottom[i][0]), mix(row.weight, top[i][1], bottom[i][1]));
-            visit(y, x, values, at < y1 ? count : 0);
+            visit(y, x, values, y < y1 ? count : 0);
         }
     }
 }
@@ -318,7 +328,7 @@ __device__ __forceinline__ void cam_upsample(const T* RESTRICT_ACTIVATION x, con
         for (int i = threadIdx.x; i < cells; i += THREADS) smem.cells[i] = nan_f32();
         __syncthreads();
     }
-    for (int y = threadIdx.x; y < params.out_h; y += THREADS) smem.rows[y] = tap(y, params.out_h, params.h);
+    for (int y = threadIdx.x; y < params.taps; y += THREADS) smem.rows[y] = tap(min(y, params.out_h - 1), params.out_h, params.h);
     if (blockIdx.x == 0)
         for (int i = threadIdx.x; i < cells; i += THREADS) raw[map * cells + i] = smem.cells[i];
     __syncthreads(); // the taps are there

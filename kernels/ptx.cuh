@@ -4,6 +4,12 @@
 
 namespace ptx {
 
+// `v` itself, by no instruction. The compiler takes it for another value, and so does not move what is computed from it out of a loop.
+__device__ inline int opaque(int v) {
+    asm volatile("" : "+r"(v));
+    return v;
+}
+
 // ---- conversions -------------------------------------------------------------------------------------------------------
 
 __device__ inline float f32_from_f16(unsigned short bits) {

@@ -1,20 +1,25 @@
 //! The layouts of shared memory, enumerated: the software device looks at the address of every lane of every access, phase by phase, and
 //! counts where two of them need one bank. The addresses of the convolution depend on neither data nor shape, so that one block of
 //! each tile of the table, deep enough to go round its stages, shows all of them; that there were so many phases as the layout has says
-//! that none was left out. Those of the stem and the classifier depend on where rows begin: on all places. Those of the maps depend on both sizes: on those of common pictures.
+//! that none was left out. Those of the stem and the classifier depend on where rows begin: on all places. Those of the maps and of the
+//! eigenvectors depend on sizes: on common ones, and on those where rows are shared among warps in another way.
 
 #![cfg(feature = "cuda")]
 
 mod common;
 
-use camshaft::cam::Normalisation;
+use std::sync::Mutex;
+
+use camshaft::cam::{Head, Method, Normalisation, Score, Targets};
 use camshaft::cuda::variants::{Arithmetic, DIRECT, ImplicitGemm, Tile};
 use camshaft::cuda::{
-    CamClasses, CamOutput, CamShape, CamUpsample, CamUpsampleArgs, Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm, Element,
-    Epilogue, Linear, LinearArgs, LinearInput, LinearShape, Projection, Stem, StemArgs, StemShape,
+    CamClasses, CamEigen, CamOutput, CamShape, CamUpsample, CamUpsampleArgs, Conv2dArgs, Conv2dDirect, Conv2dImplicitGemm,
+    Element, Epilogue, Linear, LinearArgs, LinearInput, LinearShape, Projection, RowsShape, Stem, StemArgs, StemShape,
 };
 use camshaft::network::{Conv2dShape, Window};
+use camshaft::tensor::Nhwc;
 use common::cuda::{Buffer, Device, Guarded, Room, install, software, with_settings};
+use common::methods::{Batch, asked};
 use half::{bf16, f16};
 
 /// Passes over the banks of a launch's loads and stores, and how many there would be without conflicts.
@@ -27,12 +32,22 @@ struct Phases {
 impl Phases {
     /// Of the only launch since the last call.
     fn of_launch(kernel: &str) -> [Self; 2] {
+        let launches = Self::of_launches();
+        let [(name, phases)] = &launches[..] else { panic!("one launch: {launches:?}") };
+        assert_eq!(name, kernel);
+        *phases
+    }
+
+    /// Of all launches since the last call, with their kernels' names.
+    fn of_launches() -> Vec<(String, [Self; 2])> {
         let report = install().take_report();
-        let [launch] = &report["launches"].as_array().expect("a list of launches")[..] else { panic!("one launch: {report}") };
-        assert_eq!(launch["kernel"], kernel);
-        let count = |access: &str, field: &str| launch["counters"][access][field].as_u64().expect("a count");
-        ["wavefronts", "ideal_wavefronts"]
-            .map(|field| Self { loads: count("shared_load", field), stores: count("shared_store", field) })
+        let of = |launch: &serde_json::Value| {
+            let count = |access: &str, field: &str| launch["counters"][access][field].as_u64().expect("a count");
+            let phases = ["wavefronts", "ideal_wavefronts"]
+                .map(|field| Self { loads: count("shared_load", field), stores: count("shared_store", field) });
+            (launch["kernel"].as_str().expect("a name").to_owned(), phases)
+        };
+        report["launches"].as_array().expect("a list of launches").iter().map(of).collect()
     }
 
     /// What one block of the convolution asks for in `tiles` tiles of depth, of which 128 bytes make a phase.
@@ -165,42 +180,114 @@ fn classifier(device: &Device) {
     }
 }
 
-/// Maps of which a warp has one row at a time, and two (10 cells to 320 pixels, and 5 to 160) whose places in the banks do not meet.
+/// Maps of which a warp has one row at a time, of which it has several, and those whose pixels lie apart; in one slice and in several, as
+/// values and as overlays.
 fn maps(device: &Device) {
-    let kernel = CamUpsample::<f32>::new(&device.modules).unwrap();
-    for (cells, pixels) in [(7, 224), (14, 224), (8, 256), (13, 416), (14, 448), (10, 320), (5, 160), (6, 97)] {
-        let c = 8;
-        let shape = CamShape { n: 1, h: cells, w: cells, c, classes: 1, maps: 1, out_h: pixels, out_w: pixels };
-        let zeros = |len: usize| Buffer::<f32>::new(device, &vec![0.0; len], Room::Exact);
-        let (features, weights) = (zeros(cells * cells * c), zeros(c));
-        let classes = Buffer::<i32>::new(device, &[0.0], Room::Exact);
-        let [mut raw, mut range, mut shown] =
-            [shape.cells(), 2, shape.pixels()].map(|len| Buffer::<f32>::output(device, len, Room::Exact));
-        install().take_report();
-        let args = CamUpsampleArgs {
-            shape,
-            features: features.span(device),
-            weights: weights.span(device),
-            classes: CamClasses::Given { classes: classes.span(device), stride: 1 },
-            normalisation: Normalisation::MinMax,
-            raw: raw.span_mut(device),
-            range: range.span_mut(device),
-            output: CamOutput::F32(shown.span_mut(device)),
-        };
-        kernel.launch(&device.stream, args).unwrap();
-        device.stream.synchronize().unwrap();
-        let [found, without_conflicts] = Phases::of_launch("cam_upsample_f32_f32");
-        assert_eq!(found, without_conflicts, "{shape:?}");
-        assert!(found.loads > 0 && found.stores > 0);
+    let sizes = [
+        (7, 224),
+        (14, 224),
+        (8, 256),
+        (13, 416),
+        (14, 448),
+        (9, 288),
+        (18, 288),
+        (36, 288),
+        (10, 304),
+        (10, 320),
+        (20, 320),
+        (9, 272),
+        (11, 176),
+        (5, 160),
+        (5, 144),
+        (20, 80),
+        (6, 60),
+        (3, 20),
+        (13, 97),
+        (6, 33),
+        (10, 10),
+        (2, 3),
+    ];
+    for (cells, pixels) in sizes {
+        for (maps, has_overlay) in [(1, false), (1, true), (18, false)] {
+            enlarge(
+                device,
+                CamShape { n: 1, h: cells, w: cells, c: 8, classes: 1, maps, out_h: pixels, out_w: pixels },
+                has_overlay,
+            );
+        }
+    }
+    // Bands of rows of one row of cells, wider than there are banks.
+    for maps in [1, 18] {
+        enlarge(device, CamShape { n: 1, h: 1, w: 36, c: 8, classes: 1, maps, out_h: 8, out_w: 288 }, false);
     }
 }
 
-/// One after the other, as a report is of all launches since the last one.
+fn enlarge(device: &Device, shape: CamShape, has_overlay: bool) {
+    let zeros = |len: usize| Buffer::<f32>::new(device, &vec![0.0; len], Room::Exact);
+    let (features, weights) = (zeros(shape.h * shape.w * shape.c), zeros(shape.c));
+    let classes = Buffer::<i32>::new(device, &vec![0.0; shape.maps], Room::Exact);
+    let [mut raw, mut range, mut shown] =
+        [shape.cells(), 2 * shape.maps, shape.pixels()].map(|len| Buffer::<f32>::output(device, len, Room::Exact));
+    let bytes = |len: usize| Buffer::<u8>::new(device, &vec![0.0; len], Room::Exact);
+    let (crop, colormap) = (bytes(shape.out_h * shape.out_w * 3), bytes(256 * 3));
+    let mut picture = Buffer::<u8>::output(device, shape.pixels() * 3, Room::Exact);
+    let output = if has_overlay {
+        let (crop, colormap) = (crop.span(device), colormap.span(device));
+        CamOutput::Overlay { crop, colormap, alpha: 0.5, picture: picture.span_mut(device) }
+    } else {
+        CamOutput::F32(shown.span_mut(device))
+    };
+    install().take_report();
+    let args = CamUpsampleArgs {
+        shape,
+        features: features.span(device),
+        weights: weights.span(device),
+        classes: CamClasses::Given { classes: classes.span(device), stride: shape.maps },
+        normalisation: Normalisation::MinMax,
+        raw: raw.span_mut(device),
+        range: range.span_mut(device),
+        output,
+    };
+    CamUpsample::<f32>::new(&device.modules).unwrap().launch(&device.stream, args).unwrap();
+    device.stream.synchronize().unwrap();
+    let found = Phases::of_launches();
+    let [(_, [found, without_conflicts])] = &found[..] else { panic!("one launch: {found:?}") };
+    assert_eq!(found, without_conflicts, "{shape:?}, overlay: {has_overlay}");
+    assert!(found.loads > 0 && found.stores > 0);
+}
+
+/// Eigenvectors of few positions, of the largest matrices that have room, whose rows lie close, and of some between: features of one
+/// direction, so that one squaring does.
+fn eigenvectors(device: &Device) {
+    const C: usize = 72;
+    let kernel = CamEigen::<f32>::new(&device.modules).unwrap();
+    let asked = asked(Targets::Top(1, Score::Logit), &[Method::EigenCam], None);
+    let batch = |cells: usize| {
+        let values = (0..cells * C).map(|at| ((at / C % 5 + 1) * (at % C % 3)) as f32).collect();
+        Batch::new(Nhwc::new([1, 1, cells, C], values), Head::new(vec![1.0; C], vec![0.0]), Room::Exact)
+    };
+    let has_room = |cells: &usize| kernel.can_run(&RowsShape { cells: *cells, ..batch(1).shape(&asked) }).is_ok();
+    let largest = (1..200).rev().find(has_room).expect("room for a matrix");
+    for cells in [2, 3, 9, 33, 49, 64, 80].into_iter().chain(largest - 5..=largest) {
+        install().take_report();
+        batch(cells).run::<f32>(device, &asked, None, (1, 1));
+        let launches = Phases::of_launches();
+        assert!(launches.iter().any(|(kernel, _)| kernel == "cam_eigen_f32"), "{launches:?}");
+        for (kernel, [found, without_conflicts]) in launches {
+            assert_eq!(found, without_conflicts, "{kernel}, {cells} positions of at most {largest}");
+        }
+    }
+}
+
+/// A report is of all launches since the last one.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 #[test]
 fn no_two_lanes_of_a_phase_meet_in_a_bank() {
     if !software() {
         return; // the counters are the software device's
     }
+    let _turn = ONE_AT_A_TIME.lock();
     let device = Device::open();
     convolutions(&device);
     direct(&device);
@@ -209,11 +296,24 @@ fn no_two_lanes_of_a_phase_meet_in_a_bank() {
     maps(&device);
 }
 
-/// The tiles for 7.5, in a process of its own: a software device is settled when it is first used.
 #[test]
-fn on_turing() {
+fn nor_in_the_largest_matrices() {
+    if !software() {
+        return; // as above
+    }
+    let _turn = ONE_AT_A_TIME.lock();
+    eigenvectors(&Device::open());
+}
+
+/// The tiles for 7.5, and what has more or less shared memory, in processes of their own: a software device is settled when it is first
+/// used.
+#[test]
+fn on_other_devices() {
     if !software() {
         return; // a GPU is what it is
     }
-    with_settings(&[("CUDA_EMU_DEVICE", "T4")], &["no_two_lanes"], 1);
+    with_settings(&[("CUDA_EMU_DEVICE", "T4")], &["no_two_lanes", "nor_in_the_largest"], 2);
+    for device in ["RTX4090", "H100"] {
+        with_settings(&[("CUDA_EMU_DEVICE", device)], &["nor_in_the_largest"], 1);
+    }
 }

@@ -26,8 +26,9 @@ struct Params {
     eigens: i32,
     across: i32,
     pitch: i32,
+    turns: i32,
 }
-const _: () = assert!(size_of::<Params>() == 28);
+const _: () = assert!(size_of::<Params>() == 32);
 
 // SAFETY: `repr(C)`, plain integers without padding.
 #[allow(unsafe_code)]
@@ -110,10 +111,11 @@ impl<T: Element> CamEigen<T> {
         if asked.targets * asked.eigens == 0 {
             return Ok(());
         }
-        let Matrices { across, pitch } = self.matrices(shape);
-        let [cells, c, targets, methods, eigens, across, pitch] =
-            [cells, c, asked.targets, asked.methods, asked.eigens, across, pitch].map(|v| v as i32);
-        let params = Params { cells, c, targets, methods, eigens, across, pitch };
+        let matrices = self.matrices(shape);
+        let [cells, c, targets, methods, eigens, across, pitch, turns] =
+            [cells, c, asked.targets, asked.methods, asked.eigens, matrices.across, matrices.pitch, matrices.turns()]
+                .map(|v| v as i32);
+        let params = Params { cells, c, targets, methods, eigens, across, pitch, turns };
         let of_methods = args.asked.address + asked.methods_at().start as u64;
         let mut call = queue.into().call(&self.function);
         call.arg(&args.features.address).arg(&of_methods).arg(&args.rows.address).arg(&params);
@@ -125,6 +127,9 @@ impl<T: Element> CamEigen<T> {
     }
 }
 
+/// Of shared memory, and threads of a warp.
+const BANKS: usize = 32;
+
 /// How matrices lie in shared memory, and are shared among threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Matrices {
@@ -135,14 +140,20 @@ struct Matrices {
 }
 
 impl Matrices {
-    /// Without bank conflicts where that fits `limit` bytes beside what else `c` channels take; else as small as they can be.
+    /// So that going on in the next row is going on in the next bank where that fits `limit` bytes beside what else `c` channels take;
+    /// else as small as they can be.
     fn new(cells: usize, c: usize, limit: usize) -> Self {
-        const BANKS: usize = 32;
         // Columns of a thread: the kernel's `Small` and `Large`.
         let columns = if cells <= (BANKS - 1) * 3 { 3 } else { 6 };
         let across = cells.div_ceil(columns) | 1;
-        let without_conflicts = Self { across, pitch: across + cells.saturating_sub(across).next_multiple_of(BANKS) };
-        if without_conflicts.shared_bytes(cells, c) <= limit { without_conflicts } else { Self { across, pitch: cells | 1 } }
+        let in_one_turn = Self { across, pitch: across + cells.saturating_sub(across).next_multiple_of(BANKS) };
+        if in_one_turn.shared_bytes(cells, c) <= limit { in_one_turn } else { Self { across, pitch: cells | 1 } }
+    }
+
+    /// In how many turns a warp stores the rows that its threads have: all at once, or one at a time, and then as many as it may have
+    /// rows, up to a power of two.
+    fn turns(self) -> usize {
+        if self.pitch % BANKS == self.across { 1 } else { ((BANKS - 2) / self.across + 2).next_power_of_two() }
     }
 
     /// Two matrices, their diagonals, and for each channel a mean and a weight.
@@ -159,15 +170,15 @@ mod tests {
     fn shared_memory_is_the_kernels() {
         let matrices = |cells, c, limit| {
             let matrices = Matrices::new(cells, c, limit);
-            (matrices.across, matrices.pitch, matrices.shared_bytes(cells, c))
+            (matrices.across, matrices.pitch, matrices.turns(), matrices.shared_bytes(cells, c))
         };
         let a100 = 163 << 10;
-        assert_eq!(matrices(1, 8, a100), (1, 1, 4 * (2 * 64 + 2 + 16)));
-        assert_eq!(matrices(49, 512, a100), (17, 49, 4 * (2 * 64 * 49 + 98 + 1024)));
-        assert_eq!(matrices(64, 512, a100), (23, 87, 4 * (2 * 64 * 87 + 128 + 1024)));
-        assert_eq!(matrices(100, 64, a100), (17, 113, 4 * (2 * 100 * 113 + 200 + 128)));
-        assert_eq!(matrices(133, 512, a100), (23, 151, 4 * (2 * 133 * 151 + 266 + 1024)));
-        assert_eq!(matrices(141, 512, a100), (25, 141, 4 * (2 * 141 * 141 + 282 + 1024)), "too large for the other");
+        assert_eq!(matrices(1, 8, a100), (1, 1, 1, 4 * (2 * 64 + 2 + 16)));
+        assert_eq!(matrices(49, 512, a100), (17, 49, 1, 4 * (2 * 64 * 49 + 98 + 1024)));
+        assert_eq!(matrices(64, 512, a100), (23, 87, 1, 4 * (2 * 64 * 87 + 128 + 1024)));
+        assert_eq!(matrices(100, 64, a100), (17, 113, 1, 4 * (2 * 100 * 113 + 200 + 128)));
+        assert_eq!(matrices(133, 512, a100), (23, 151, 1, 4 * (2 * 133 * 151 + 266 + 1024)));
+        assert_eq!(matrices(141, 512, a100), (25, 141, 4, 4 * (2 * 141 * 141 + 282 + 1024)), "too large for the other");
     }
 
     #[test]
@@ -177,6 +188,25 @@ mod tests {
             assert!(across % 2 == 1 && across < 32 && pitch >= cells && pitch % 32 == across, "{cells}: {across}, {pitch}");
             let columns = if 3 * across >= cells { 3 } else { 6 }; // as the kernel chooses
             assert!(columns * across >= cells, "{cells}: {across}");
+        }
+    }
+
+    #[test]
+    fn rows_that_lie_close_take_turns() {
+        for cells in 1..=186 {
+            let matrices = Matrices::new(cells, 512, 0);
+            let (across, turns) = (matrices.across, matrices.turns());
+            assert_eq!(matrices.pitch, cells | 1);
+            if matrices.pitch % BANKS == across {
+                assert_eq!(turns, 1, "{cells}");
+                continue;
+            }
+            // Wherever a warp begins in a row, it ends in another one.
+            let rows = (0..across).map(|first| (first + BANKS - 1) / across + 1).max();
+            assert!(
+                turns.is_power_of_two() && rows.is_some_and(|rows| turns >= rows && turns < 2 * rows),
+                "{cells}: {turns}, {rows:?}"
+            );
         }
     }
 }

@@ -33,10 +33,11 @@ struct Params {
     classes: i32,
     class_stride: i32,
     normalisation: i32,
+    taps: i32,
     shift: i32,
     alpha: f32,
 }
-const _: () = assert!(size_of::<Params>() == 40);
+const _: () = assert!(size_of::<Params>() == 44);
 
 // SAFETY: `repr(C)`, plain numbers without padding.
 #[allow(unsafe_code)]
@@ -257,6 +258,7 @@ impl<T: Element> CamUpsample<T> {
             classes: classes as i32,
             class_stride: class_stride as i32,
             normalisation: normalisation_number(args.normalisation),
+            taps: row_taps(shape) as i32,
             shift: quad_shift(shape) as i32,
             alpha: 0.0,
         };
@@ -299,11 +301,13 @@ impl<T: Element> CamUpsample<T> {
     }
 }
 
+/// Pixels that a thread computes at a time.
+const QUAD: usize = 4;
+
 /// How far the four pixels that a thread computes lie apart, as a shift: side by side where rows are made of such quads, which are
 /// aligned then, and threads that are neighbours skip no cell; else so far that neighbours have neighbouring pixels, at most those of
 /// a warp.
 fn quad_shift(shape: &CamShape) -> u32 {
-    const QUAD: usize = 4;
     if shape.out_w.is_multiple_of(QUAD) && shape.out_w >= QUAD * shape.w {
         return 0;
     }
@@ -314,10 +318,17 @@ fn overlay_name<T: Element>(by_quads: bool) -> String {
     format!("cam_overlay_{}{}", if by_quads { "" } else { "runs_" }, T::NAME)
 }
 
+/// Places of rows between those of the map: of all rows, and past the last one as many again as there are bands of rows under way at once,
+/// and once more, as all bands have the same number of rows and maybe one more than they need.
+fn row_taps(shape: &CamShape) -> usize {
+    let bands = (CAM_UPSAMPLE_WARPS as usize * 32 / shape.out_w.div_ceil(QUAD)).max(1);
+    shape.out_h + 2 * bands
+}
+
 /// The map, and in one place the order of the logits, then the class's weights, then the taps of all rows.
 fn shared_bytes(shape: &CamShape) -> usize {
     let keys = shape.classes.min(HELD_KEYS);
-    16 * (shape.h * shape.w).div_ceil(4) + (4 * shape.c).max(8 * shape.out_h).max(4 * keys)
+    16 * (shape.h * shape.w).div_ceil(4) + (4 * shape.c).max(8 * row_taps(shape)).max(4 * keys)
 }
 
 /// Blocks that share the rows of a map: one where there are maps enough for every multiprocessor.
@@ -353,6 +364,7 @@ mod tests {
         assert_eq!(shared_bytes(&CamShape { classes: 10, ..RESNET18 }), 208 + 2048);
         assert_eq!(shared_bytes(&RESNET18), 208 + 4000);
         assert_eq!(shared_bytes(&CamShape { classes: 5000, ..RESNET18 }), 208 + 16_384);
-        assert_eq!(shared_bytes(&CamShape { out_h: 4096, ..RESNET18 }), 208 + 32_768);
+        assert_eq!(shared_bytes(&CamShape { out_h: 4096, ..RESNET18 }), 208 + 8 * (4096 + 2 * 4));
+        assert_eq!(shared_bytes(&CamShape { out_h: 4096, out_w: 2, ..RESNET18 }), 208 + 8 * (4096 + 2 * 256));
     }
 }

@@ -17,6 +17,9 @@ use common::goldens::Golden;
 use common::{safetensors_file, software};
 
 const SMALL: &str = "resnet18_w8_c10_97x161_n2_f32";
+/// Channels that are no multiples of what kernels move at a time.
+const ODD: &str = "resnet18_w5_c10_65x96_n2_f32";
+const ODD_BOTTLENECK: &str = "resnet50_w3_c10_65x96_n2_f32";
 const FULL: &str = "resnet18_w64_c1000_224x224_n1_f32";
 
 fn model(golden: &Golden) -> Model {
@@ -106,28 +109,30 @@ fn agrees(name: &str, precision: Precision) {
 
 #[test]
 fn small_networks_in_f32() {
-    for name in [SMALL, "resnet18_w24_c10_33x224_n1_bf16", "resnet50_w16_c10_65x96_n2_f32"] {
+    for name in [ODD, SMALL, "resnet18_w24_c10_33x224_n1_bf16", "resnet50_w16_c10_65x96_n2_f32"] {
         agrees(name, Precision::F32);
     }
 }
 
 #[test]
 fn small_networks_in_f16() {
-    for name in [SMALL, "resnet18_w24_c10_33x224_n1_bf16", "resnet50_w16_c10_65x96_n2_f32"] {
+    for name in [ODD, ODD_BOTTLENECK, SMALL, "resnet18_w24_c10_33x224_n1_bf16", "resnet50_w16_c10_65x96_n2_f32"] {
         agrees(name, Precision::F16);
     }
 }
 
 #[test]
 fn small_networks_with_sums_in_f16() {
-    for name in [SMALL, "resnet18_w24_c10_33x224_n1_bf16", "resnet50_w16_c10_65x96_n2_f32", "resnet101_w8_c10_64x64_n1_f32"] {
+    for name in [ODD, SMALL, "resnet18_w24_c10_33x224_n1_bf16", "resnet50_w16_c10_65x96_n2_f32", "resnet101_w8_c10_64x64_n1_f32"]
+    {
         agrees(name, Precision::F16Fast);
     }
 }
 
 #[test]
 fn small_networks_in_bf16() {
-    for name in [SMALL, "resnet18_w24_c10_33x224_n1_bf16", "resnet50_w16_c10_65x96_n2_f32", "resnet101_w8_c10_64x64_n1_f32"] {
+    for name in [ODD, SMALL, "resnet18_w24_c10_33x224_n1_bf16", "resnet50_w16_c10_65x96_n2_f32", "resnet101_w8_c10_64x64_n1_f32"]
+    {
         agrees(name, Precision::Bf16);
     }
 }

@@ -208,12 +208,21 @@ fn files_of_other_networks() {
 }
 
 #[test]
-fn a_width_that_is_no_multiple_of_eight() {
-    let tensors = Net { width: 12, ..NARROW }.tensors();
-    let error = load_as("odd.pth", &tensors).err().expect("an error");
-    assert!(matches!(error, NetworkError::Architecture { .. }), "{error:?}");
-    let message = error.to_string();
-    assert!(message.contains("odd.pth: ") && message.contains("12 filters, expected a multiple of 8"), "{message}");
+fn any_width_up_to_4096() {
+    for width in [1, 3, 12] {
+        let model = load_as("odd.pth", &Net { width, ..NARROW }.tensors()).unwrap_or_else(|error| panic!("{error}"));
+        let architecture = model.network().architecture();
+        assert_eq!((architecture.width(), architecture.features()), (width, 8 * width));
+        assert_eq!(architecture.to_string(), format!("ResNet-18 (width {width})"));
+    }
+    assert_refused!(
+        |tensors| {
+            let tensor = named(tensors, "conv1.weight");
+            (tensor.shape, tensor.values) = (vec![4097, 3, 7, 7], Values::Float(vec![0.0; 4097 * 3 * 7 * 7]));
+        },
+        NetworkError::Architecture { .. },
+        "`conv1.weight` has 4097 filters, expected at most 4096",
+    );
 }
 
 #[test]

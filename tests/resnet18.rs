@@ -103,7 +103,12 @@ fn check_cpu(golden: &Golden, model: &Model, isa: Isa) {
 
 #[test]
 fn the_definition_agrees_with_pytorch_folded_or_not() {
-    for name in ["resnet18_w8_c10_97x161_n2_f32", "resnet18_w24_c10_33x224_n1_bf16", "resnet50_w16_c10_65x96_n2_f32"] {
+    for name in [
+        "resnet18_w8_c10_97x161_n2_f32",
+        "resnet18_w24_c10_33x224_n1_bf16",
+        "resnet50_w16_c10_65x96_n2_f32",
+        "resnet50_w3_c10_65x96_n2_f32",
+    ] {
         let golden = Golden::load(name);
         let model = model(&golden);
         for batch_norm in [BatchNorm::Folded, BatchNorm::Unfolded] {

@@ -96,7 +96,7 @@ pub(super) struct Blueprint {
     pub stem: Option<StemShape>,
     /// `[N, H, W, image_channels]`.
     pub image: Region,
-    /// 3 for the stem's kernel, else `T::IMAGE_CHANNELS`.
+    /// 3 for the stem's kernel, else `T::CHANNELS`.
     pub image_channels: usize,
     /// Outputs, by layer; of those inside a joined step empty.
     pub layers: Vec<Region>,
@@ -147,7 +147,7 @@ impl Blueprint {
         let mut pooled: Option<[usize; 4]> = None; // what the linear layer takes the mean of
         for (index, layer) in network.layers().iter().enumerate().skip(in_stem).filter(|&(index, _)| !is_joined(index)) {
             let input = match layer.input {
-                Value::Image => [n, h, w, T::IMAGE_CHANNELS],
+                Value::Image => [n, h, w, T::CHANNELS],
                 Value::Layer(from) => shapes[from].output,
             };
             let kernel = match (&layer.op, &convs[index]) {
@@ -228,7 +228,7 @@ impl Blueprint {
 
         let mut layout = Layout::default();
         let pixel_region = layout.place::<u8>(if key.pixels { n * h * w * 3 } else { 0 });
-        let image_channels = if stem.is_some() { 3 } else { T::IMAGE_CHANNELS };
+        let image_channels = if stem.is_some() { 3 } else { T::CHANNELS };
         let image = layout.place::<T>(n * h * w * image_channels);
         let is_stored = |index: usize| (stem.is_none() || index > 0) && !is_joined(index);
         // A batch norm that is a step of its own reads the residual after the convolution has written.
@@ -332,7 +332,7 @@ fn convolutions<T: Real>(network: &Network, shapes: &[LayerShape], key: Key) -> 
     let [n, h, w] = key.image;
     let conv = |(layer, shape): (&Layer, &LayerShape)| match (&layer.op, layer.input) {
         (Op::Conv2d { c, k, window, .. }, Value::Image) => {
-            Conv2dShape::new([n, h, w, c.next_multiple_of(T::IMAGE_CHANNELS)], *k, *window).map(Some)
+            Conv2dShape::new([n, h, w, c.next_multiple_of(T::CHANNELS)], *k, *window).map(Some)
         }
         _ => Ok(shape.conv2d),
     };

@@ -32,6 +32,7 @@ mod maxpool2d_nhwc;
 mod measure;
 mod modules;
 mod operators;
+mod padding;
 mod parameters;
 mod pipeline;
 mod plan;

@@ -8,7 +8,7 @@ use super::{
 use crate::tensor::Precision;
 
 pub(super) struct Operators<T: Real> {
-    /// For `T::IMAGE_CHANNELS`.
+    /// For `T::CHANNELS`.
     padded: Preprocess<T>,
     /// For the stem, which reads 3.
     packed: Option<Preprocess<T>>,
@@ -34,9 +34,9 @@ impl<T: Real> Operators<T> {
     /// If the build has no code for the device, or the driver refuses it.
     pub(super) fn load(modules: &Modules, precision: Precision) -> Result<Self, CudaError> {
         Ok(Self {
-            padded: Preprocess::new(modules, T::IMAGE_CHANNELS)?,
+            padded: Preprocess::new(modules, T::CHANNELS)?,
             packed: T::HAS_STEM.then(|| Preprocess::new(modules, 3)).transpose()?,
-            padded_masks: MaskImage::new(modules, T::IMAGE_CHANNELS)?,
+            padded_masks: MaskImage::new(modules, T::CHANNELS)?,
             packed_masks: T::HAS_STEM.then(|| MaskImage::new(modules, 3)).transpose()?,
             convolutions: T::Convolutions::new(modules, precision)?,
             stem: T::HAS_STEM.then(|| Stem::new(modules)).transpose()?,

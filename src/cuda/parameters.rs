@@ -6,12 +6,14 @@ use std::sync::Arc;
 use cudarc::driver::CudaStream;
 
 use super::arena::{Arena, Layout, Region};
+use super::padding::Padding;
 use super::real::Real;
 use super::stem::STEM_CONV;
 use super::{CudaError, Norm, Span, stem_filter};
 use crate::network::{ConvBatchNorm, Folded, Layer, Model, Op, Value};
 
-/// Filters `KRSC` and the classifier in `T`, what is added and multiplied per channel in f32; uploaded once, in one allocation.
+/// Filters `KRSC` and the classifier in `T`, what is added and multiplied per channel in f32; uploaded once, in one allocation. All
+/// channels are filled up, see [`Padding`].
 pub(super) struct Parameters<T> {
     arena: Arena,
     convs: Vec<Option<Conv>>, // by layer
@@ -23,6 +25,7 @@ pub(super) struct Parameters<T> {
 /// Where the parameters of one convolution are.
 #[derive(Clone, Copy)]
 struct Conv {
+    padding: Padding,
     filter: Region,
     /// Folded: the bias. Unfolded: the batch norm's factor.
     first: Region,
@@ -61,15 +64,15 @@ impl<T: Real> Parameters<T> {
         let (network, layers) = (model.network(), model.network().layers());
         let mut layout = Layout::default();
         let place = |layout: &mut Layout, (index, layer): (usize, &Layer)| {
-            let Op::Conv2d { k, window, .. } = &layer.op else { return None };
-            let taps = window.size.0 * window.size.1 * stored_channels::<T>(layer);
-            let filter = layout.place::<T>(k * taps);
-            let first = layout.place::<f32>(*k);
-            let second = (norm == Norm::Unfolded).then(|| layout.place::<f32>(*k));
-            let packed = has_stem::<T>(layer, norm).then(|| layout.place::<T>(super::stem_filter::len(*k)));
+            let (Op::Conv2d { window, .. }, Some(padding)) = (&layer.op, Padding::of::<T>(layer)) else { return None };
+            let k = padding.outputs();
+            let filter = layout.place::<T>(padding.filter_len(window.size.0 * window.size.1));
+            let first = layout.place::<f32>(k);
+            let second = (norm == Norm::Unfolded).then(|| layout.place::<f32>(k));
+            let packed = has_stem::<T>(layer, norm).then(|| layout.place::<T>(super::stem_filter::len(k)));
             let joins = norm == Norm::Folded && network.projection(index).is_some();
-            let joint = joins.then(|| layout.place::<f32>(*k));
-            Some(Conv { filter, first, second, packed, joint })
+            let joint = joins.then(|| layout.place::<f32>(k));
+            Some(Conv { padding, filter, first, second, packed, joint })
         };
         let convs: Vec<Option<Conv>> = layers.iter().enumerate().map(|layer| place(&mut layout, layer)).collect();
         let (rows, bias) = model.classifier()?;
@@ -92,11 +95,11 @@ impl<T: Real> Parameters<T> {
             if let Some(region) = conv.packed {
                 arena.write(region, &convert::<T>(&layer.name, &stem_filter(&filter))?)?;
             }
-            let filter = pad_channels(filter, layer, stored_channels::<T>(layer));
-            arena.write(conv.filter, &convert::<T>(&layer.name, &filter)?)?;
+            arena.write(conv.filter, &convert::<T>(&layer.name, &conv.padding.filter(filter))?)?;
+            let first = conv.padding.per_output(first);
             arena.write(conv.first, &first)?;
             if let (Some(region), Some(values)) = (conv.second, second) {
-                arena.write(region, &values)?;
+                arena.write(region, &conv.padding.per_output(values))?;
             }
             if let (Some(region), Some(shortcut)) = (conv.joint, network.projection(index)) {
                 let sums: Vec<f32> = first.iter().zip(&biases[shortcut]).map(|(own, other)| own + other).collect();
@@ -149,28 +152,6 @@ fn has_stem<T: Real>(layer: &Layer, norm: Norm) -> bool {
     let is_first =
         matches!(layer.op, Op::Conv2d { window, relu: true, .. } if window == STEM_CONV) && layer.input == Value::Image;
     T::HAS_STEM && norm == Norm::Folded && is_first
-}
-
-/// Channels of a layer's filter on the device: those that read the image are padded with it.
-fn stored_channels<T: Real>(layer: &Layer) -> usize {
-    match (&layer.op, layer.input) {
-        (Op::Conv2d { c, .. }, Value::Image) => c.next_multiple_of(T::IMAGE_CHANNELS),
-        (Op::Conv2d { c, .. }, Value::Layer(_)) => *c,
-        _ => 0,
-    }
-}
-
-/// Zeros after the channels of each tap.
-fn pad_channels(filter: Vec<f32>, layer: &Layer, stored: usize) -> Vec<f32> {
-    let Op::Conv2d { c, .. } = layer.op else { return filter };
-    if c == stored {
-        return filter;
-    }
-    let mut padded = vec![0.0; filter.len() / c * stored];
-    for (from, to) in filter.chunks_exact(c).zip(padded.chunks_exact_mut(stored)) {
-        to[..c].copy_from_slice(from);
-    }
-    padded
 }
 
 /// Refuses values that `T` has no room for; the file's own were finite.

@@ -14,9 +14,9 @@ use crate::tensor::Precision;
 
 /// An element that a whole network runs in.
 pub(super) trait Real: Element + Pod + Send + Sync {
-    /// Channels that images are padded to with zeros, and the stem's filter with them, so that its kernel reads 16 bytes at a
-    /// time.
-    const IMAGE_CHANNELS: usize;
+    /// Channels in 16 bytes. Kernels move as many at a time, so that those of images and of all layers are filled up with zeros to
+    /// a multiple, see [`Padding`](super::padding::Padding).
+    const CHANNELS: usize;
 
     /// Whether the first two layers run as one kernel, [`Stem`](super::Stem).
     const HAS_STEM: bool;
@@ -50,7 +50,7 @@ pub(super) trait Convolutions<T>: Sized + Send + Sync {
 }
 
 impl Real for f32 {
-    const IMAGE_CHANNELS: usize = 4;
+    const CHANNELS: usize = 4;
     const HAS_STEM: bool = false;
     const OVERFLOWS: bool = false;
     type Convolutions = Conv2dDirect;
@@ -83,7 +83,7 @@ impl Convolutions<f32> for Conv2dDirect {
 }
 
 impl Real for f16 {
-    const IMAGE_CHANNELS: usize = 8;
+    const CHANNELS: usize = 8;
     const HAS_STEM: bool = true;
     const OVERFLOWS: bool = true;
     type Convolutions = ImplicitGemms;
@@ -104,7 +104,7 @@ impl Real for f16 {
 }
 
 impl Real for bf16 {
-    const IMAGE_CHANNELS: usize = 8;
+    const CHANNELS: usize = 8;
     const HAS_STEM: bool = true;
     const OVERFLOWS: bool = false;
     type Convolutions = ImplicitGemms;

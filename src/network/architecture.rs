@@ -57,8 +57,8 @@ impl Architecture {
         };
         let (stem, fc) = (shape("conv1.weight", 4)?, shape("fc.weight", 2)?);
         let (width, classes) = (stem[0], fc[0]);
-        if width % 8 != 0 || width > 4096 {
-            return Err(fault(format!("`conv1.weight` has {width} filters, expected a multiple of 8 up to 4096")));
+        if width > 4096 {
+            return Err(fault(format!("`conv1.weight` has {width} filters, expected at most 4096")));
         }
         let block = match file.tensor("layer1.0.conv3.weight") {
             Some(_) => Block::Bottleneck,
@@ -99,7 +99,7 @@ impl Architecture {
         self.classes
     }
 
-    /// Channels of `layer4`, and so columns of the classifier.
+    /// Channels of `layer4`, and so columns of the classifier: a multiple of 8 whatever the width.
     pub fn features(&self) -> usize {
         self.width * 8 * self.block.expansion()
     }

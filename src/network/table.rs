@@ -111,6 +111,19 @@ impl Network {
         self.features
     }
 
+    /// The same table with the channels of every convolution filled up to multiples of `step`, but for the image's and the classifier's.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn filled_up(&self, step: usize) -> Self {
+        let mut filled = self.clone();
+        for layer in &mut filled.layers {
+            if let Op::Conv2d { c, k, .. } = &mut layer.op {
+                *k = k.next_multiple_of(step);
+                *c = if layer.input == Value::Image { *c } else { c.next_multiple_of(step) };
+            }
+        }
+        filled
+    }
+
     /// Whether a layer reads the image and its output is read by nothing but the max pool that follows, so that both may be computed
     /// as one.
     pub fn is_pooled(&self, layer: usize) -> bool {

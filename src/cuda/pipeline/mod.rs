@@ -1,5 +1,7 @@
 //! A network of one precision on two streams that take turns, with the plans of the shapes that were run last.
 
+#[cfg(test)]
+mod filled_channels;
 mod results;
 
 use std::collections::HashMap;
@@ -13,6 +15,7 @@ use super::lane::{Flight, Lane};
 use super::masked::{Kept, MaskedImages, Scored};
 use super::measure::{DevicePasses, DeviceTimes};
 use super::operators::Operators;
+use super::padding;
 use super::parameters::Parameters;
 use super::plan::{Body, Plan};
 use super::real::Real;
@@ -32,7 +35,10 @@ pub(super) struct Pipeline<T: Real> {
     parameters: Parameters<T>,
     operators: Operators<T>,
     colormaps: Colormaps,
+    /// As the device computes it, with the channels of every layer filled up.
     network: Network,
+    /// As the file has it.
+    given: Network,
     /// For maps that the host computes.
     head: Head,
     norm: Norm,
@@ -112,7 +118,7 @@ impl<T: Real> Pipeline<T> {
         let lane = || Ok::<_, CudaError>(Lane::new(modules.context().new_stream()?));
         let lanes = [lane()?, lane()?];
         let stream = lanes[0].stream();
-        let network = model.network().clone();
+        let given = model.network().clone();
         let (parameters, colormaps) = (Parameters::upload(model, stream, norm)?, Colormaps::upload(stream)?);
         stream.synchronize()?; // the other lane reads them too
         let (weights, bias) = model.classifier()?;
@@ -121,7 +127,8 @@ impl<T: Real> Pipeline<T> {
             parameters,
             colormaps,
             head: Head::new(weights, bias),
-            network,
+            network: given.filled_up(T::CHANNELS),
+            given,
             norm,
             serial,
             early: modules.begin_early()?,
@@ -345,8 +352,12 @@ impl<T: Real> Run for Pipeline<T> {
     fn visit(&mut self, images: &Nhwc, visit: &mut Visitor<'_>) -> Result<(), CudaError> {
         let [n, h, w, _] = images.shape();
         let key = Key { image: [n, h, w], pixels: false, maps: Maps::Top(0), show: None, joined: false };
+        let shapes = self.given.shapes(n, h, w)?;
         let mut plan = self.take_first(key)?;
-        plan.visit(&self.body(), images.data(), visit)?;
+        plan.visit(&self.body(), images.data(), |layer, [.., filled], values| {
+            let shape = shapes[layer].output;
+            visit(&self.given.layers()[layer], shape, &padding::strip(values, filled, shape[3]));
+        })?;
         self.lanes[0].keep(plan);
         Ok(())
     }

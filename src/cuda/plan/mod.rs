@@ -18,7 +18,7 @@ use super::real::Real;
 use super::source::Source;
 use super::staging::{Staged, Staging};
 use super::{CudaError, PreprocessArgs, Queue};
-use crate::network::{Layer, Network, Op};
+use crate::network::{Network, Op};
 
 /// What the steps of a plan refer to.
 pub(super) struct Body<'a, T: Real> {
@@ -187,7 +187,8 @@ impl Plan {
         Ok(())
     }
 
-    /// Runs as the serial mode does and shows `visit` each layer of the table with its output, once it is complete.
+    /// Runs as the serial mode does and shows `visit` the index of each layer with its output, all channels of the device, and the
+    /// output's shape, once it is complete.
     ///
     /// # Errors
     /// As [`Plan::start`].
@@ -195,7 +196,7 @@ impl Plan {
         &mut self,
         body: &Body<'_, T>,
         images: &[f32],
-        mut visit: impl FnMut(&Layer, [usize; 4], &[f32]),
+        mut visit: impl FnMut(usize, [usize; 4], &[f32]),
     ) -> Result<(), CudaError> {
         self.upload(body, Source::Tensor(images), &[], true, &mut Staging::default())?;
         for index in 0..self.blueprint.steps.len() {
@@ -207,11 +208,10 @@ impl Plan {
                 _ => 0..0,
             };
             for layer in complete {
-                let (row, shape) = (&body.network.layers()[layer], self.blueprint.shapes[layer].output);
-                let is_f32 = matches!(row.op, Op::GlobalAvgPool | Op::Linear { .. });
+                let is_f32 = matches!(body.network.layers()[layer].op, Op::GlobalAvgPool | Op::Linear { .. });
                 let region = self.blueprint.layers[layer];
                 let values = if is_f32 { self.arena.read(region)? } else { T::to_f32s(&self.arena.read::<T>(region)?) };
-                visit(row, shape, &values);
+                visit(layer, self.blueprint.shapes[layer].output, &values);
             }
         }
         Ok(())

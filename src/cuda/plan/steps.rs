@@ -118,9 +118,7 @@ impl Plan {
         let (layer, operators) = (&body.network.layers()[index], body.operators);
         let region = self.blueprint.layers[index];
         let input = |value: Value| match value {
-            Value::Image => {
-                [self.blueprint.key.image[0], self.blueprint.key.image[1], self.blueprint.key.image[2], T::IMAGE_CHANNELS]
-            }
+            Value::Image => [self.blueprint.key.image[0], self.blueprint.key.image[1], self.blueprint.key.image[2], T::CHANNELS],
             Value::Layer(from) => self.blueprint.shapes[from].output,
         };
         match (&layer.op, &self.blueprint.convs[index], body.parameters.conv(index)) {

@@ -1,10 +1,11 @@
 // Batch norm at inference as a step of its own, for networks that are not folded.
 //   y[i] = epi( x[i] * scale[i % C] + shift[i % C] ),  epi: none, ReLU, or + residual[i] then ReLU
-//   x, residual, y f32 or f16 [..., C]   scale, shift f32 [C]   y may be x
-//   VECTOR 4: pointers 16-byte aligned, C % 4 == 0;  VECTOR 1: anything.  `count` elements, below 2^31
+//   x, residual, y f32, f16 or bf16 [..., C]   scale, shift f32 [C]   y may be x
+//   pointers 16-byte aligned (f16 and bf16: 8), C % VECTOR == 0, `count` elements, at most 2^31
 //   grid (any, 1, 1)   block (256, 1, 1)   arithmetic in f32
 #include "common.cuh"
 
+// VECTOR comes from the table of variants (src/cuda/variants.rs).
 constexpr int THREADS = 256;
 
 template <typename T, bool RELU>

@@ -74,14 +74,9 @@ __device__ inline bf16 from_f32<bf16>(float v) { return bf16{(unsigned short)ptx
 #endif
 
 // Reads or writes V neighbouring elements as f32, with one access of V * sizeof(T) bytes (two for eight floats), to which
-// `p` is aligned. V = 1 takes any address.
+// `p` is aligned.
 template <int V, typename T>
 struct Vector;
-template <typename T>
-struct Vector<1, T> {
-    static __device__ void load(const T* p, float (&v)[1]) { v[0] = to_f32(p[0]); }
-    static __device__ void store(T* p, const float (&v)[1]) { p[0] = from_f32<T>(v[0]); }
-};
 template <>
 struct Vector<4, float> {
     static __device__ void load(const float* p, float (&v)[4]) {

@@ -1,7 +1,7 @@
-// 2-D convolution in f32 for any shape, as a tiled product without tensor cores.
+// 2-D convolution in f32, as a tiled product without tensor cores.
 //   y[n,p,q,k] = epi( sum_{r,s,c} x[n, p*stride-pad+r, q*stride-pad+s, c] * w[k,r,s,c] )
 //   x f32 NHWC   w f32 KRSC   bias f32 [K]   residual, y f32 NPQK
-//   VECTOR 4: pointers 16-byte aligned, C % 4 == 0, K % 4 == 0;  VECTOR 1: anything
+//   pointers 16-byte aligned, C % VECTOR == 0, K % VECTOR == 0
 //   grid (ceil(gemm_m/BM), ceil(gemm_n/BN), 1)   block (64, 1, 1): two warps of 32x64, 8x8 outputs per thread
 //   smem 2*(BM+BN+8)*BK*4 bytes = 8.5 KiB
 //   bytes: a warp reads whole sectors where rows of x and w begin at them (C a multiple of 8), and writes them where those of y do
@@ -13,6 +13,7 @@ constexpr int THREADS = 64;
 constexpr int LANES = BK / VECTOR;    // neighbouring lanes that load a row's BK elements, so that a warp reads whole sectors
 constexpr int PASS = THREADS / LANES; // rows that the block loads at a time
 constexpr int ROWS = BM / PASS;       // of either tile that a thread loads a part of
+static_assert(VECTOR == 4, "a thread reads and writes 16 bytes at a time");
 static_assert(BM == BN && BM % PASS == 0, "a thread loads as many rows of either tile");
 static_assert(WM == 32 && WN == 64 && STAGES == 2, "a warp's lanes are 4 groups of rows by 8 groups of columns");
 // Both tiles have gemm_k as the slow index. The reads below take 16 bytes from 4 (a) or 8 (b) neighbouring places. A store goes to
@@ -120,38 +121,13 @@ __device__ void finish(float* y, const Epilogue& epilogue, const Conv2dParams& p
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             const int k = blockIdx.y * BN + n + half * 32;
-            if (k >= p.k) continue; // a vector is inside or outside: K is a multiple of 4
-            float v[4];
+            if (k >= p.k) continue; // a vector is inside or outside: K is a multiple of VECTOR
+            float v[VECTOR];
 #pragma unroll
-            for (int l = 0; l < 4; ++l) v[l] = acc[i][half * 4 + l];
+            for (int l = 0; l < VECTOR; ++l) v[l] = acc[i][half * 4 + l];
             const size_t at = (size_t)row * p.k + k;
             epilogue(v, k, at);
-            Vector<4, float>::store(y + at, v);
-        }
-    }
-}
-
-// The same for any K: the warp's rows go through `staged`, which nobody else uses, so that its lanes have neighbouring outputs.
-template <typename Epilogue>
-__device__ void finish(float* y, const Epilogue& epilogue, const Conv2dParams& p, const float (&acc)[8][8], float (*staged)[BN]) {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-        __syncwarp(); // all have read what was staged before
-#pragma unroll
-        for (int half = 0; half < 2; ++half)
-            *(float4*)&staged[lane / 8][lane % 8 * 4 + half * 32] =
-                make_float4(acc[i][half * 4], acc[i][half * 4 + 1], acc[i][half * 4 + 2], acc[i][half * 4 + 3]);
-        __syncwarp(); // the rows of all lanes are there
-#pragma unroll 1
-        for (int part = lane; part < 4 * BN; part += 32) {
-            const int row = blockIdx.x * BM + warp * WM + i / 4 * 16 + part / BN * 4 + i % 4;
-            const int k = blockIdx.y * BN + part % BN;
-            if (row >= p.gemm_m || k >= p.k) continue;
-            float v[1] = {staged[part / BN][part % BN]};
-            const size_t at = (size_t)row * p.k + k;
-            epilogue(v, k, at);
-            y[at] = v[0];
+            Vector<VECTOR, float>::store(y + at, v);
         }
     }
 }
@@ -159,7 +135,7 @@ __device__ void finish(float* y, const Epilogue& epilogue, const Conv2dParams& p
 // The filters of this block's columns on their way to L2; blocks that share them leave it to the first, which begins first.
 __device__ inline void prefetch_filters(const float* w, const Conv2dParams& p) {
     const int first = blockIdx.y * BN, count = min(BN, p.k - first);
-    if (VECTOR == 4 && blockIdx.x == 0 && threadIdx.x == 0) prefetch_part(w + (size_t)first * p.gemm_k, (unsigned)count * p.gemm_k, 0, 1);
+    if (blockIdx.x == 0 && threadIdx.x == 0) prefetch_part(w + (size_t)first * p.gemm_k, (unsigned)count * p.gemm_k, 0, 1);
 }
 
 template <typename Epilogue>
@@ -183,11 +159,7 @@ __device__ void conv2d(const float* x, const float* w, float* y, const Epilogue&
         store(stages[stage], a, b); // its readers passed the barrier of the step before
         __syncthreads();
     }
-    if constexpr (VECTOR == 4) {
-        finish(y, epilogue, p, acc, m, n);
-    } else { // all have read the last tile
-        finish(y, epilogue, p, acc, (float(*)[BN])stages[threadIdx.x / 32].a);
-    }
+    finish(y, epilogue, p, acc, m, n);
 }
 
 #define NAMED_VECTOR_(epilogue, v) conv2d_direct_f32_nhwc_v##v##_##epilogue

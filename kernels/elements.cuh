@@ -40,15 +40,6 @@ template <> struct Pack<float, 4> {
     }
 };
 
-template <> struct Pack<float, 1> {
-    float v;
-    static __device__ __forceinline__ Pack load(const float* at) { return {load_activation(at)}; }
-    static __device__ __forceinline__ Pack lowest() { return {-infinity()}; }
-    __device__ __forceinline__ void store(float* at) const { *at = v; }
-    __device__ __forceinline__ float get(int) const { return v; }
-    __device__ __forceinline__ void take_max(const Pack& o) { v = max_nan(v, o.v); }
-};
-
 // Two f16 in one register; the first has the lower bits.
 __device__ __forceinline__ unsigned max_nan_pair(unsigned a, unsigned b) {
 #if __CUDA_ARCH__ >= 800
@@ -85,18 +76,6 @@ template <> struct Pack<f16, 8> {
     }
 };
 
-template <> struct Pack<f16, 1> {
-    unsigned short v;
-    static __device__ __forceinline__ Pack load(const f16* at) { return {load_activation(reinterpret_cast<const unsigned short*>(at))}; }
-    static __device__ __forceinline__ Pack lowest() { return {(unsigned short)F16_LOWEST_PAIR}; }
-    __device__ __forceinline__ void store(f16* at) const { at->bits = v; }
-    __device__ __forceinline__ float get(int) const { return ptx::f32_from_f16(v); }
-    __device__ __forceinline__ void take_max(const Pack& o) {
-        const float a = ptx::f32_from_f16(v), b = ptx::f32_from_f16(o.v);
-        if (b > a || b != b) v = o.v;
-    }
-};
-
 #if __CUDA_ARCH__ >= 800
 // One access of 16 bytes; the address is 16-byte aligned.
 template <> struct Pack<bf16, 8> {
@@ -113,18 +92,6 @@ template <> struct Pack<bf16, 8> {
     __device__ __forceinline__ void take_max(const Pack& o) {
         v = {ptx::max_nan_bf16x2(v.x, o.v.x), ptx::max_nan_bf16x2(v.y, o.v.y), ptx::max_nan_bf16x2(v.z, o.v.z),
              ptx::max_nan_bf16x2(v.w, o.v.w)};
-    }
-};
-
-template <> struct Pack<bf16, 1> {
-    unsigned short v;
-    static __device__ __forceinline__ Pack load(const bf16* at) { return {load_activation(reinterpret_cast<const unsigned short*>(at))}; }
-    static __device__ __forceinline__ Pack lowest() { return {(unsigned short)BF16_LOWEST_PAIR}; }
-    __device__ __forceinline__ void store(bf16* at) const { at->bits = v; }
-    __device__ __forceinline__ float get(int) const { return ptx::f32_from_bf16(v); }
-    __device__ __forceinline__ void take_max(const Pack& o) {
-        const float a = ptx::f32_from_bf16(v), b = ptx::f32_from_bf16(o.v);
-        if (b > a || b != b) v = o.v;
     }
 };
 #endif

@@ -1,7 +1,7 @@
 // 2-D max pooling.
 //   y[n,p,q,c] = max_{r,s} x[n, p*stride-pad+r, q*stride-pad+s, c]
-//   x f32 or f16 NHWC   y the same type, NPQC
-//   entries without suffix: C % VEC == 0 (8 for f16, 4 for f32), pointers 16-byte aligned; ..._scalar (VEC 1): any C
+//   x f32, f16 or bf16 NHWC   y the same type, NPQC
+//   C % VEC == 0 (8 for f16 and bf16, 4 for f32), pointers 16-byte aligned
 //   grid (ceil(Q * C/VEC / THREADS), P, N)   block (THREADS, 1, 1)   no shared memory
 //   positions on the border never win; a NaN in a window wins; a window wholly on the border gives -inf
 //   byte floor: x once, y once. Overlapping windows read x from L1 and L2 again
@@ -44,10 +44,7 @@ __device__ __forceinline__ void maxpool2d(const T* RESTRICT_ACTIVATION x, T* __r
     }
 
 MAXPOOL2D(maxpool2d_f32_nhwc, float, 4)
-MAXPOOL2D(maxpool2d_f32_nhwc_scalar, float, 1)
 MAXPOOL2D(maxpool2d_f16_nhwc, f16, 8)
-MAXPOOL2D(maxpool2d_f16_nhwc_scalar, f16, 1)
 #if __CUDA_ARCH__ >= 800
 MAXPOOL2D(maxpool2d_bf16_nhwc, bf16, 8)
-MAXPOOL2D(maxpool2d_bf16_nhwc_scalar, bf16, 1)
 #endif

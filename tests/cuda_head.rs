@@ -25,10 +25,11 @@ fn max_pool2d() {
         ([1, 112, 112, 64], (3, 3), 2, 1), // ResNet's
         ([1, 1, 1, 8], (3, 3), 2, 1),
         ([2, 7, 9, 16], (3, 3), 2, 1),
-        ([3, 5, 6, 5], (2, 3), 1, 0), // channels one at a time
+        ([3, 5, 6, 40], (2, 3), 1, 0),
         ([2, 11, 4, 24], (3, 3), 2, 1),
-        ([1, 13, 2, 7], (5, 2), 3, 2),
-        ([1, 2, 2, 3], (2, 2), 1, 1),
+        ([1, 13, 2, 56], (5, 2), 3, 2),
+        ([1, 2, 2, 8], (2, 2), 1, 1),
+        ([2, 7, 5, 12], (3, 2), 2, 1), // one pack of f16 and a half: f32 only
     ];
     for (index, (shape, size, stride, pad)) in cases.into_iter().enumerate() {
         let window = Window { size, stride, pad };
@@ -40,6 +41,9 @@ fn max_pool2d() {
         let want = reference::max_pool2d(&Nhwc::new(shape, x.clone()), window, [shape[0], p, q, shape[3]]);
         assert!(want.iter().any(|v| v.is_nan()), "a NaN wins its windows");
         max_pool2d_of::<f32>(&device, ROOMS[index % 2], shape, window, &x, &want);
+        if shape[3] % 8 != 0 {
+            continue;
+        }
         max_pool2d_of::<f16>(&device, ROOMS[index % 2], shape, window, &x, &want);
         if device.modules.capability() >= 80 {
             max_pool2d_of::<bf16>(&device, ROOMS[index % 2], shape, window, &x, &want);
@@ -241,12 +245,17 @@ fn mistakes_are_refused() {
 
     let pool = MaxPool2d::<f32>::new(&device.modules).unwrap();
     let window = Window { size: (3, 3), stride: 2, pad: 1 };
-    let args = MaxPool2dArgs { x: x.span(&device), shape: [1, 4, 4, 5], window, y: y.span_mut(&device) };
+    let args = MaxPool2dArgs { x: x.span(&device), shape: [1, 4, 4, 8], window, y: y.span_mut(&device) };
     let error = pool.launch(&device.stream, args).unwrap_err();
-    assert!(matches!(error, CudaError::Length { buffer: "x", expected: 80, found: 64, .. }), "{error}");
+    assert!(matches!(error, CudaError::Length { buffer: "x", expected: 128, found: 64, .. }), "{error}");
     let args = MaxPool2dArgs { x: x.span(&device), shape: [1, 4, 4, 4], window, y: y.span_mut(&device) };
     let error = pool.launch(&device.stream, args).unwrap_err();
     assert!(matches!(error, CudaError::Length { buffer: "y", expected: 16, found: 64, .. }), "{error}");
+
+    let odd = pool.can_run([1, 4, 4, 5], window).unwrap_err().to_string();
+    assert!(odd.contains("5 channels, expected a multiple of 4; fill them up with zeros"), "{odd}");
+    let odd = MaxPool2d::<f16>::new(&device.modules).unwrap().can_run([1, 4, 4, 12], window).unwrap_err().to_string();
+    assert!(odd.contains("12 channels, expected a multiple of 8"), "{odd}");
 
     let mean = GlobalAvgPool::<f32>::new(&device.modules).unwrap();
     assert!(mean.can_run([1, 2, 2, 6]).unwrap_err().to_string().contains("multiple of 4"));

@@ -17,18 +17,19 @@ use half::{bf16, f16};
 /// Name, image `[N, H, W, C]`, K, filter `(R, S)`, stride, pad.
 type Case = (&'static str, [usize; 4], usize, (usize, usize), usize, usize);
 
-/// Any channel counts: the direct kernel.
+/// Channel counts that are multiples of 4: the direct kernel.
 const ODD: &[Case] = &[
-    ("one of everything", [1, 1, 1, 1], 1, (1, 1), 1, 0),
-    ("1x1 image", [1, 1, 1, 5], 7, (1, 1), 1, 0),
-    ("filter wider than the image", [1, 2, 3, 3], 5, (5, 5), 1, 2),
-    ("border wider than the filter", [1, 5, 4, 3], 4, (2, 2), 1, 3),
-    ("primes", [2, 11, 13, 7], 17, (3, 5), 1, 1),
-    ("stem in small", [2, 23, 19, 3], 64, (7, 7), 2, 3),
-    ("residues everywhere", [3, 9, 7, 5], 67, (3, 3), 2, 1),
+    ("four of everything", [1, 1, 1, 4], 4, (1, 1), 1, 0),
+    ("1x1 image", [1, 1, 1, 20], 28, (1, 1), 1, 0),
+    ("filter wider than the image", [1, 2, 3, 12], 20, (5, 5), 1, 2),
+    ("border wider than the filter", [1, 5, 4, 12], 4, (2, 2), 1, 3),
+    ("primes", [2, 11, 13, 28], 68, (3, 5), 1, 1),
+    ("stem in small", [2, 23, 19, 4], 64, (7, 7), 2, 3),
+    ("residues everywhere", [3, 9, 7, 20], 76, (3, 3), 2, 1),
     ("exactly one tile", [1, 8, 8, 16], 64, (1, 1), 1, 0),
-    ("no border", [1, 6, 5, 2], 3, (3, 2), 1, 0),
-    ("C a multiple of 4, K not", [1, 6, 6, 8], 10, (3, 3), 1, 1),
+    ("no border", [1, 6, 5, 4], 12, (3, 2), 1, 0),
+    ("C a multiple of 8, K not", [1, 6, 6, 8], 12, (3, 3), 1, 1),
+    ("K a multiple of 8, C not", [1, 6, 6, 12], 8, (3, 3), 1, 1),
 ];
 
 /// Channel counts that are multiples of 8: both kernels.
@@ -78,7 +79,7 @@ const RESNET18: &[Case] = &[
 ];
 
 /// The stem as the direct kernel sees it.
-const STEM: &[Case] = &[("conv1", [1, 224, 224, 3], 64, (7, 7), 2, 3)];
+const STEM: &[Case] = &[("conv1", [1, 224, 224, 4], 64, (7, 7), 2, 3)];
 
 fn shape(&(name, image, k, size, stride, pad): &Case) -> Conv2dShape {
     Conv2dShape::new(image, k, Window { size, stride, pad }).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -177,7 +178,7 @@ fn direct(cases: &[Case]) {
     let kernel = Conv2dDirect::new(&device.modules).unwrap();
     for case in cases {
         let problem = Problem::new(case);
-        let what = format!("{}: {}", kernel.name(&problem.shape), case.0);
+        let what = format!("{}: {}", Conv2dDirect::name(), case.0);
         problem.check::<f32>(&what, &device, EPILOGUES, |args| kernel.launch(&device.stream, args));
     }
 }
@@ -220,6 +221,13 @@ fn any_channels(device: &Device) -> Conv2dImplicitGemm {
 #[test]
 fn direct_f32_on_odd_shapes() {
     direct(ODD);
+}
+
+/// Every number of columns that the last tile may have, with a depth that fills its steps and one that does not.
+#[test]
+fn direct_f32_on_shapes_of_every_residue() {
+    let case = |index: usize| ("residue", [1, 5, 13, 4 + index % 2 * 4], 4 * (1 + index / 2), (1, 3), 1, 1);
+    direct(&(0..34).map(case).collect::<Vec<_>>());
 }
 
 #[test]
@@ -268,7 +276,7 @@ fn a_nan_passes_through_the_epilogue() {
 fn batch_norm<T: Guarded + Element>() {
     let device = Device::open();
     let kernel = BatchNorm::<T>::new(&device.modules).unwrap();
-    for (pixels, channels) in [(1, 1), (7, 3), (35, 5), (1, 4), (300, 12), (49, 512), (5000, 64)] {
+    for (pixels, channels) in [(1, 4), (7, 12), (35, 20), (1, 28), (300, 12), (49, 512), (5000, 64)] {
         let len = pixels * channels;
         let (x, residual) = (integers(5, len, 20), integers(6, len, 100));
         let (scale, shift) = (integers(7, channels, 4), integers(8, channels, 50));
@@ -353,7 +361,7 @@ fn other_devices_and_orders() {
     let devices =
         ["T4", "H100"].map(|name| [("CUDA_EMU_DEVICE", name), ("CUDA_EMU_ORDER", "reverse"), ("CUDA_EMU_STREAMS", "lazy")]);
     for variables in orders.into_iter().chain(devices) {
-        with_settings(&variables, &["shapes", "one_tap", "batch_norm", "a_nan", "conflicts"], 9);
+        with_settings(&variables, &["shapes", "one_tap", "batch_norm", "a_nan", "conflicts"], 10);
     }
 }
 
@@ -386,5 +394,12 @@ fn wrong_arguments_are_refused_before_anything_runs() {
     assert!(refusal(s, x, w, bias, y, 2).contains("not 16-byte aligned"));
     let odd = shape(&ODD[4]);
     assert!(refusal(&odd, x, w, bias, y, 0).contains("no multiple of 8"));
+    let direct = Conv2dDirect::new(&device.modules).unwrap();
+    for (c, k, what) in [(7, 8, "C = 7 is no multiple of 4"), (8, 30, "K = 30 is no multiple of 4")] {
+        let refused = direct.can_run(shape(&("odd", [1, 3, 3, c], k, (1, 1), 1, 0))).unwrap_err().to_string();
+        assert!(refused.contains(what) && refused.contains("fill its channels up with zeros"), "{refused}");
+    }
+    let refused = BatchNorm::<f16>::new(&device.modules).unwrap().can_run(42, 6).unwrap_err().to_string();
+    assert!(refused.contains("6 channels, expected a multiple of 4; fill them up with zeros"), "{refused}");
     device.stream.synchronize().unwrap();
 }

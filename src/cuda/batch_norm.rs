@@ -5,25 +5,25 @@ use std::marker::PhantomData;
 use cudarc::driver::{CudaFunction, LaunchConfig};
 
 use super::span::{Element, Span, SpanMut};
-use super::variants::VECTORS;
-use super::{CudaError, Modules, Queue, Unsupported};
+use super::variants::VECTOR;
+use super::{CudaError, Modules, Queue, Unsupported, limits};
 
 const NAME: &str = "batch_norm_nhwc";
 const THREADS: u32 = 256;
 /// Blocks beyond this only queue: the kernel's loop takes the rest.
 const MOST_BLOCKS: usize = 1 << 14;
 
-/// Batch norm at inference as a step of its own, for networks that are not folded.
+/// Batch norm at inference as a step of its own, for networks that are not folded. Channels are a multiple of 4.
 #[derive(Debug)]
 pub struct BatchNorm<T> {
-    vectors: Vec<(u32, [CudaFunction; 3])>, // widest first
+    entries: [CudaFunction; 3],
     element: PhantomData<T>,
 }
 
 /// `y = x * scale[c] + shift[c]`, then residual and ReLU as asked.
 #[derive(Debug)]
 pub struct BatchNormArgs<'a, T> {
-    /// Channels, C.
+    /// Channels, C, a multiple of 4.
     pub channels: usize,
     /// `[.., C]`.
     pub x: Span<'a, T>,
@@ -45,15 +45,12 @@ impl<T: Element> BatchNorm<T> {
     /// # Errors
     /// [`CudaError`] if it cannot be loaded.
     pub fn new(modules: &Modules) -> Result<Self, CudaError> {
-        let load = |&vector: &u32| {
-            let function = |epilogue| {
-                let entry = format!("batch_norm_{}_nhwc_v{vector}_{epilogue}", T::NAME);
-                modules.function(&format!("{NAME}_v{vector}"), &entry, 0)
-            };
-            Ok((vector, [function("none")?, function("relu")?, function("residual_relu")?]))
+        let function = |epilogue| {
+            let entry = format!("batch_norm_{}_nhwc_v{VECTOR}_{epilogue}", T::NAME);
+            modules.function(&format!("{NAME}_v{VECTOR}"), &entry, 0)
         };
-        let vectors = VECTORS.iter().rev().map(load).collect::<Result<_, CudaError>>()?;
-        Ok(Self { vectors, element: PhantomData })
+        let entries = [function("none")?, function("relu")?, function("residual_relu")?];
+        Ok(Self { entries, element: PhantomData })
     }
 
     /// Why this kernel cannot run `count` elements of `channels` channels, or `Ok`. Touches no device.
@@ -68,12 +65,12 @@ impl<T: Element> BatchNorm<T> {
         if count > 1 << 31 {
             return refuse(format!("{count} elements are more than 2^31"));
         }
-        Ok(())
+        limits::channels(NAME, channels, VECTOR as usize)
     }
 
     /// Grid and block: the only place they are computed.
-    fn config(&self, count: usize, vector: u32) -> LaunchConfig {
-        let blocks = count.div_ceil((THREADS * vector) as usize).min(MOST_BLOCKS);
+    fn config(&self, count: usize) -> LaunchConfig {
+        let blocks = count.div_ceil((THREADS * VECTOR) as usize).min(MOST_BLOCKS);
         LaunchConfig { grid_dim: (blocks as u32, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 }
     }
 
@@ -92,13 +89,7 @@ impl<T: Element> BatchNorm<T> {
                 return Err(Unsupported { kernel: NAME, reason: "a residual comes with ReLU".into() }.into());
             }
         };
-        let fits = |(vector, _): &&(u32, [CudaFunction; 3])| channels.is_multiple_of(*vector as usize);
-        let (vector, entries) = self
-            .vectors
-            .iter()
-            .find(fits)
-            .ok_or_else(|| Unsupported { kernel: NAME, reason: format!("no variant for {channels} channels") })?;
-        let (wide, bytes) = (u64::from(*vector), size_of::<T>() as u64);
+        let (wide, bytes) = (u64::from(VECTOR), size_of::<T>() as u64);
         x.check(NAME, "x", y.len(), wide * bytes)?;
         y.check(NAME, "y", y.len(), wide * bytes)?;
         scale.check(NAME, "scale", channels, 4 * wide)?;
@@ -107,7 +98,7 @@ impl<T: Element> BatchNorm<T> {
             residual.check(NAME, "residual", y.len(), wide * bytes)?;
         }
         let (count, c) = (y.len() as u32, channels as u32); // at most 2^31, by `can_run`
-        let mut call = queue.into().call(&entries[entry]);
+        let mut call = queue.into().call(&self.entries[entry]);
         call.arg(&x.address).arg(&scale.address).arg(&shift.address);
         if let Some(residual) = &residual {
             call.arg(&residual.address);
@@ -116,7 +107,7 @@ impl<T: Element> BatchNorm<T> {
         // SAFETY: order and types are those of the entries in kernels/batch_norm_nhwc.cu; lengths and alignment were checked
         // above, and the kernel writes only `y`, which is borrowed mutably.
         #[allow(unsafe_code)]
-        unsafe { call.launch(self.config(y.len(), *vector)) }.map_err(|source| CudaError::Launch { kernel: NAME, source })?;
+        unsafe { call.launch(self.config(y.len())) }.map_err(|source| CudaError::Launch { kernel: NAME, source })?;
         Ok(())
     }
 }

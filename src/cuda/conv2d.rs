@@ -191,11 +191,10 @@ impl Entries {
         kernel: &'static str,
         queue: Queue<'_>,
         args: Conv2dArgs<'_, T>,
-        alignment: u64,
         config: LaunchConfig,
     ) -> Result<(), CudaError> {
         // `can_run` has refused a projection.
-        let Operands { x, w, bias, residual, y, params, relu, .. } = Operands::check(kernel, &args, alignment)?;
+        let Operands { x, w, bias, residual, y, params, relu, .. } = Operands::check(kernel, &args, 16)?;
         let entry = match (bias, residual, relu) {
             (None, ..) => 0,
             (_, None, false) => 1,

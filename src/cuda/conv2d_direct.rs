@@ -3,16 +3,16 @@
 use cudarc::driver::LaunchConfig;
 
 use super::conv2d::{Conv2dParams, Entries, GRID_Y, grid};
-use super::variants::{DIRECT, Tile, VECTORS};
+use super::variants::{DIRECT, Tile, VECTOR};
 use super::{Conv2dArgs, Conv2dProblem, CudaError, Modules, Queue, Unsupported};
 use crate::network::Conv2dShape;
 
 const NAME: &str = "conv2d_direct_f32_nhwc";
 
-/// 2-D convolution in f32, any shape.
+/// 2-D convolution in f32. `C` and `K` are multiples of 4; what has fewer channels is filled up with zeros.
 #[derive(Debug)]
 pub struct Conv2dDirect {
-    vectors: Vec<(u32, Entries)>, // widest first
+    entries: Entries,
 }
 
 impl Conv2dDirect {
@@ -21,16 +21,13 @@ impl Conv2dDirect {
     /// # Errors
     /// [`CudaError`] if it cannot be loaded.
     pub fn new(modules: &Modules) -> Result<Self, CudaError> {
-        let load = |&vector: &u32| {
-            let unit = format!("{NAME}_v{vector}");
-            Ok((vector, Entries::load(modules, &unit, &unit, shared_bytes())?))
-        };
-        Ok(Self { vectors: VECTORS.iter().rev().map(load).collect::<Result<_, CudaError>>()? })
+        let unit = Self::name();
+        Ok(Self { entries: Entries::load(modules, &unit, &unit, shared_bytes())? })
     }
 
-    /// The kernel's name, with the vector length that it chooses for `shape`.
-    pub fn name(&self, shape: &Conv2dShape) -> String {
-        format!("{NAME}_v{}", vector(shape))
+    /// The kernel's name.
+    pub fn name() -> String {
+        format!("{NAME}_v{VECTOR}")
     }
 
     /// Why this kernel cannot run `problem`, or `Ok`. Touches no device.
@@ -53,21 +50,12 @@ impl Conv2dDirect {
     /// Enqueues `y = epilogue(conv2d(x, w))`; returns before it has run.
     ///
     /// # Errors
-    /// [`CudaError`] if the shape, a length or an address does not fit, or the driver refuses the launch.
+    /// [`CudaError`] if the shape, a length or an address (16-byte aligned) does not fit, or the driver refuses the launch.
     pub fn launch<'q>(&self, queue: impl Into<Queue<'q>>, args: Conv2dArgs<'_, f32>) -> Result<(), CudaError> {
         self.can_run(args.problem())?;
         let config = self.config(args.shape);
-        let vector = vector(args.shape);
-        let entries = self.vectors.iter().find(|(width, _)| *width == vector).map(|(_, entries)| entries);
-        let entries = entries.ok_or_else(|| Unsupported { kernel: NAME, reason: format!("no variant of {vector} channels") })?;
-        entries.launch(NAME, queue.into(), args, 4 * u64::from(vector), config)
+        self.entries.launch(NAME, queue.into(), args, config)
     }
-}
-
-/// The widest vector that divides the channels.
-fn vector(shape: &Conv2dShape) -> u32 {
-    let divides = |&&vector: &&u32| shape.c().is_multiple_of(vector as usize) && shape.k().is_multiple_of(vector as usize);
-    VECTORS.iter().rev().find(divides).copied().unwrap_or(1)
 }
 
 /// Words by which rows of the tiles in shared memory are longer than the tiles, so that no two lanes meet in a bank.
@@ -84,6 +72,11 @@ fn can_run(problem: &Conv2dProblem) -> Result<(), Unsupported> {
     if problem.projection.is_some() {
         return refuse("it adds no shortcut that is a convolution".to_owned());
     }
+    for (letter, channels) in [("C", shape.c()), ("K", shape.k())] {
+        if !channels.is_multiple_of(VECTOR as usize) {
+            return refuse(format!("{letter} = {channels} is no multiple of {VECTOR}; fill its channels up with zeros"));
+        }
+    }
     if shape.gemm_n().div_ceil(DIRECT.bn as usize) > GRID_Y {
         return refuse(format!("K = {} asks for more than {GRID_Y} tiles of {} columns", shape.k(), DIRECT.bn));
     }
@@ -95,19 +88,24 @@ mod tests {
     use super::*;
     use crate::network::Window;
 
-    #[test]
-    fn vectors_need_both_channel_counts() {
-        let of = |c, k| vector(&Conv2dShape::new([1, 9, 9, c], k, Window { size: (3, 3), stride: 1, pad: 1 }).unwrap());
-        assert_eq!((of(4, 8), of(3, 64), of(64, 10), of(1, 1)), (4, 1, 1, 1));
+    fn problem(c: usize, k: usize) -> Conv2dProblem {
+        Conv2dShape::new([1, 1, 1, c], k, Window { size: (1, 1), stride: 1, pad: 0 }).unwrap().into()
     }
 
     #[test]
-    fn only_counting_limits_it() {
-        let shape =
-            |k| Conv2dProblem::from(Conv2dShape::new([1, 1, 1, 1], k, Window { size: (1, 1), stride: 1, pad: 0 }).unwrap());
-        assert!(can_run(&shape(64 * 65_535)).is_ok());
-        assert!(can_run(&shape(64 * 65_535 + 1)).unwrap_err().to_string().contains("65535 tiles"));
-        let projecting = Conv2dProblem { projection: Some(shape(3).shape), ..shape(3) };
+    fn both_channel_counts_are_multiples_of_four() {
+        assert!(can_run(&problem(4, 12)).is_ok());
+        for (c, k, letter, odd) in [(1, 4, "C", 1), (6, 4, "C", 6), (4, 7, "K", 7), (8, 66, "K", 66)] {
+            let refused = can_run(&problem(c, k)).unwrap_err().to_string();
+            assert_eq!(refused, format!("{NAME}: {letter} = {odd} is no multiple of 4; fill its channels up with zeros"));
+        }
+    }
+
+    #[test]
+    fn only_counting_limits_it_further() {
+        assert!(can_run(&problem(4, 64 * 65_535)).is_ok());
+        assert!(can_run(&problem(4, 64 * 65_535 + 4)).unwrap_err().to_string().contains("65535 tiles"));
+        let projecting = Conv2dProblem { projection: Some(problem(4, 4).shape), ..problem(4, 4) };
         assert!(can_run(&projecting).unwrap_err().to_string().contains("no shortcut that is a convolution"));
     }
 }

@@ -29,5 +29,5 @@ pub(super) fn channels(kernel: &'static str, c: usize, step: usize) -> Result<()
     if c.is_multiple_of(step) {
         return Ok(());
     }
-    Err(Unsupported { kernel, reason: format!("{c} channels, expected a multiple of {step}") })
+    Err(Unsupported { kernel, reason: format!("{c} channels, expected a multiple of {step}; fill them up with zeros") })
 }

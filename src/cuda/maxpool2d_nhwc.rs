@@ -28,11 +28,10 @@ const _: () = assert!(size_of::<Params>() == 36);
 #[allow(unsafe_code)]
 unsafe impl DeviceRepr for Params {}
 
-/// 2-D max pooling on NHWC activations of `T`.
+/// 2-D max pooling on NHWC activations of `T`, whose channels are whole packs of 16 bytes: a multiple of 4 of f32, of 8 of f16 and
+/// bf16.
 pub struct MaxPool2d<T> {
-    /// Channels 16 bytes at a time, and one at a time.
-    vector: CudaFunction,
-    scalar: CudaFunction,
+    function: CudaFunction,
     element: std::marker::PhantomData<T>,
 }
 
@@ -52,28 +51,29 @@ impl<T: Element> MaxPool2d<T> {
     /// Channels in 16 bytes.
     const VECTOR: usize = 16 / size_of::<T>();
 
-    /// Loads both forms.
+    /// Loads the kernel.
     ///
     /// # Errors
     /// As [`Modules::function`].
     pub fn new(modules: &Modules) -> Result<Self, CudaError> {
-        let load = |suffix: &str| modules.function(KERNEL, &format!("maxpool2d_{}_nhwc{suffix}", T::NAME), 0);
-        Ok(Self { vector: load("")?, scalar: load("_scalar")?, element: std::marker::PhantomData })
+        let function = modules.function(KERNEL, &format!("maxpool2d_{}_nhwc", T::NAME), 0)?;
+        Ok(Self { function, element: std::marker::PhantomData })
     }
 
     /// Why this kernel cannot pool `shape`, or the output's extents `(P, Q)`. Touches no device.
     ///
     /// # Errors
-    /// An empty extent, a window that does not fit, or more than the kernel's indices hold.
+    /// An empty extent, channels that 16-byte accesses do not divide, a window that does not fit, or more than the kernel's indices
+    /// hold.
     pub fn can_run(&self, shape: [usize; 4], window: Window) -> Result<(usize, usize), Unsupported> {
+        super::limits::channels(KERNEL, shape[3], Self::VECTOR)?;
         geometry(shape, window)
     }
 
-    fn config(&self, [n, _, _, c]: [usize; 4], (p, q): (usize, usize)) -> (&CudaFunction, LaunchConfig) {
-        let (function, step) = if c.is_multiple_of(Self::VECTOR) { (&self.vector, Self::VECTOR) } else { (&self.scalar, 1) };
-        let blocks = (q * (c / step)).div_ceil(MAXPOOL2D_THREADS as usize);
+    fn config([n, _, _, c]: [usize; 4], (p, q): (usize, usize)) -> LaunchConfig {
+        let blocks = (q * (c / Self::VECTOR)).div_ceil(MAXPOOL2D_THREADS as usize);
         let grid_dim = (blocks as u32, p as u32, n as u32);
-        (function, LaunchConfig { grid_dim, block_dim: (MAXPOOL2D_THREADS, 1, 1), shared_mem_bytes: 0 })
+        LaunchConfig { grid_dim, block_dim: (MAXPOOL2D_THREADS, 1, 1), shared_mem_bytes: 0 }
     }
 
     /// Enqueues `y = max_pool2d(x)`; returns before it has run. The border never wins, a NaN in a window does.
@@ -86,13 +86,13 @@ impl<T: Element> MaxPool2d<T> {
         args.x.check(KERNEL, "x", n * h * w * c, 16)?;
         args.y.check(KERNEL, "y", n * p * q * c, 16)?;
         let params = params(args.shape, args.window, outputs);
-        let (function, config) = self.config(args.shape, outputs);
-        let mut call = queue.into().call(function);
+        let mut call = queue.into().call(&self.function);
         call.arg(&args.x.address).arg(&args.y.address).arg(&params);
         // SAFETY: order and types match the entries in kernels/maxpool2d_nhwc.cu, lengths and alignment were checked above, and
         // the kernel writes only `y`, borrowed mutably.
         #[allow(unsafe_code)]
-        unsafe { call.launch(config) }.map_err(|source| CudaError::Launch { kernel: KERNEL, source })?;
+        unsafe { call.launch(Self::config(args.shape, outputs)) }
+            .map_err(|source| CudaError::Launch { kernel: KERNEL, source })?;
         Ok(())
     }
 }

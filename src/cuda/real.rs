@@ -74,7 +74,7 @@ impl Convolutions<f32> for Conv2dDirect {
     }
 
     fn choose(&self, problem: &Conv2dProblem) -> Result<(String, WorkspaceSize), Unsupported> {
-        self.can_run(problem).map(|()| (self.name(&problem.shape), WorkspaceSize::default()))
+        self.can_run(problem).map(|()| (Self::name(), WorkspaceSize::default()))
     }
 
     fn launch(&self, queue: Queue<'_>, args: Conv2dArgs<'_, f32>, _: Workspace<'_>) -> Result<(), CudaError> {

@@ -312,11 +312,11 @@ const fn any_channels(capabilities: (u32, u32), arithmetic: Arithmetic, tile: Ti
 }
 
 /// Tile of `conv2d_direct_f32_nhwc`: a thread computes 8x8 outputs; two tiles in flight, one of them in registers.
-/// Eight elements of a row are a sector, and two or eight lanes load them.
+/// Eight elements of a row are a sector, and two lanes load them.
 pub const DIRECT: Tile = Tile { bm: 64, bn: 64, bk: 8, wm: 32, wn: 64, stages: 2 };
 
-/// Channels that `conv2d_direct_f32_nhwc` and `batch_norm_nhwc` move at a time: 4 where C (or K) is a multiple of 4.
-pub const VECTORS: &[u32] = &[1, 4];
+/// Channels that `conv2d_direct_f32_nhwc` and `batch_norm_nhwc` move at a time.
+pub const VECTOR: u32 = 4;
 
 /// The table.
 pub fn units() -> Vec<Unit> {
@@ -346,11 +346,9 @@ pub fn units() -> Vec<Unit> {
         defines.push(("ARITHMETIC", unit.arithmetic as u32));
         Unit { name: unit.name(), stem: unit.stem(), defines, capabilities: unit.capabilities }
     }));
-    for &vector in VECTORS {
-        for (stem, mut defines) in [("conv2d_direct_f32_nhwc", DIRECT.defines()), ("batch_norm_nhwc", vec![])] {
-            defines.push(("VECTOR", vector));
-            units.push(Unit { name: format!("{stem}_v{vector}"), stem, defines, capabilities: ALL });
-        }
+    for (stem, mut defines) in [("conv2d_direct_f32_nhwc", DIRECT.defines()), ("batch_norm_nhwc", vec![])] {
+        defines.push(("VECTOR", VECTOR));
+        units.push(Unit { name: format!("{stem}_v{VECTOR}"), stem, defines, capabilities: ALL });
     }
     units
 }

@@ -19,11 +19,7 @@ LEAST_SECTORS = 0.9
 
 # Beginnings of names, the least share of full sectors, and why.
 EXCUSED = [
-    ("conv2d_direct_f32_nhwc_v1", 0.65, "odd channels: eight lanes read 32 bytes of a row, which begin in the middle of a sector, and a row of outputs does, too"),
     ("mask_image_noise_", 0.64, "a random level of the noise for each pixel, from a table of 16 KiB; without noise all are full"),
-    ("maxpool2d_bf16_nhwc_scalar", 0.85, "odd channels"),
-    ("maxpool2d_f16_nhwc_scalar", 0.85, "odd channels"),
-    ("maxpool2d_f32_nhwc_scalar", 0.85, "odd channels"),
 ]
 
 

@@ -4,13 +4,13 @@
 //   and 0 for the padding channels after the third
 //   mask_image_{f32_c4,f16_c3,f16_c8,bf16_c3,bf16_c8} where all deviations are 0, mask_image_noise_* for any
 //   image f32 [N, H, W, 3]   features T [N, h, w, C]   rows Tap [H]   columns Tap [W]   masks Mask [M]
-//   quantiles f32 [4096], the noise's levels   y T [M, H, W, CHANNELS]
-//   image, columns, y 16-byte aligned (y of c3 in images of odd sizes: as its elements)
+//   segments f32 [32, 4], of the noise's levels   y T [M, H, W, CHANNELS]
+//   image, columns, segments, y 16-byte aligned (y of c3 in images of odd sizes: as its elements)
 //   grid (blocks of an image, M, 1)   block (THREADS, 1, 1)   smem 4*h*w bytes, at most 48 KiB, and 64 (c3: 48) for each thread
 //   Each operation is rounded by itself, so that the values are the CPU's bits before they are rounded to T.
 //   byte floor: images and features once, y once
 //   Warps read and write whole sectors where images are whole quads and, for the columns' taps, rows are. One channel of the
-//   features has a number in each of h*w sectors, and the noise's levels lie anywhere in their table.
+//   features has a number in each of h*w sectors. The noise's levels are computed, from what lies in the registers of a warp's lanes.
 #include "pixels.cuh"
 
 // Between which rows or columns of cells a pixel lies; `low` has the rest of the weight.
@@ -46,10 +46,20 @@ __device__ __forceinline__ unsigned long long splitmix(unsigned long long z) {
     return z ^ (z >> 31);
 }
 
-// Four positions share one number, 16 bits each, of which the upper 12 choose a level.
-__device__ __forceinline__ float noise(const float* __restrict__ quantiles, unsigned long long stream, int quad, int inside) {
+// Four positions share one number, 16 bits each, of which the upper 12 choose a level: a polynomial in 8192 times the share of the
+// distribution beyond it. Of that its exponent and the uppermost bit of its mantissa choose the segment, which is that of a lane. All
+// lanes of a warp call together.
+__device__ __forceinline__ float noise(const float4& segment, unsigned long long stream, int quad, int inside) {
     const unsigned long long word = splitmix(stream + ((unsigned long long)quad + 1) * GAMMA);
-    return __ldg(quantiles + ((unsigned)(word >> (16 * inside + 4)) & (LEVELS - 1)));
+    const unsigned level = (unsigned)(word >> (16 * inside + 4)) & (LEVELS - 1);
+    const bool is_upper = level >= LEVELS / 2;
+    const float share = (float)(int)(2 * (is_upper ? LEVELS - 1 - level : level) + 1);
+    const int lane = __float_as_uint(share) >> 22 & 31;
+    float v = __shfl_sync(0xffffffffu, segment.w, lane);
+    v = __fadd_rn(__shfl_sync(0xffffffffu, segment.z, lane), __fmul_rn(share, v));
+    v = __fadd_rn(__shfl_sync(0xffffffffu, segment.y, lane), __fmul_rn(share, v));
+    v = __fadd_rn(__shfl_sync(0xffffffffu, segment.x, lane), __fmul_rn(share, v));
+    return is_upper ? v : -v;
 }
 
 __device__ __forceinline__ Tap load_tap(const Tap* __restrict__ taps, int at) {
@@ -57,16 +67,16 @@ __device__ __forceinline__ Tap load_tap(const Tap* __restrict__ taps, int at) {
     return {__ldg(words), __ldg(words + 1), __int_as_float(__ldg(words + 2))};
 }
 
-// What of the mask does not depend on the thread.
+// What of the mask does not depend on the pixel.
 template <bool NOISE>
 struct Channel {
     const float* cells; // shared, scaled
-    const float* quantiles;
+    float4 segment;     // this lane's
     int cells_w;
     float deviation;
     unsigned long long stream;
 
-    // The mask at pixel `inside` of `quad`: down first, then across.
+    // The mask at pixel `inside` of `quad`: down first, then across. With noise all lanes of a warp call together.
     __device__ __forceinline__ float value(const Tap& row, const Tap& column, int quad, int inside) const {
         const float* low = cells + row.low * cells_w;
         const float* high = cells + row.high * cells_w;
@@ -74,7 +84,7 @@ struct Channel {
         const float right = mix(row.weight, low[column.high], high[column.high]);
         const float value = mix(column.weight, left, right);
         if (!NOISE || deviation == 0.f) return value;
-        return __fadd_rn(value, __fmul_rn(deviation, noise(quantiles, stream, quad, inside)));
+        return __fadd_rn(value, __fmul_rn(deviation, noise(segment, stream, quad, inside)));
     }
 };
 
@@ -167,7 +177,7 @@ struct QuadTaps {
 template <typename T, int CHANNELS, bool NOISE>
 __device__ __forceinline__ void mask_image(const float* __restrict__ image, const T* __restrict__ features,
                                            const Tap* __restrict__ rows, const Tap* __restrict__ columns,
-                                           const Mask* __restrict__ masks, const float* __restrict__ quantiles,
+                                           const Mask* __restrict__ masks, const float4* __restrict__ segments,
                                            T* __restrict__ y_out, const MaskImageParams& params) {
     using Sink = QuadSink<T, CHANNELS>;
     using Unit = typename Sink::Unit;
@@ -181,21 +191,25 @@ __device__ __forceinline__ void mask_image(const float* __restrict__ image, cons
         cells[cell] = __fmul_rn(__fsub_rn(to_f32(feature[(size_t)cell * params.channels]), mask.low), mask.scale);
     __syncthreads(); // every thread reads what others have scaled
 
-    const Channel<NOISE> channel{cells, quantiles, params.cells_w, mask.deviation, mask.stream};
+    const int lane = threadIdx.x % 32;
+    const float4 segment = NOISE ? __ldg(segments + lane) : make_float4(0.f, 0.f, 0.f, 0.f);
+    const Channel<NOISE> channel{cells, segment, params.cells_w, mask.deviation, mask.stream};
     image += (size_t)mask.image * pixels * 3;
     T* y = y_out + (size_t)blockIdx.y * pixels * CHANNELS;
     const int step = gridDim.x * THREADS;
     if (pixels % QUAD != 0) { // images do not begin at multiples of 16 bytes
-        for (int at = blockIdx.x * THREADS + threadIdx.x; at < pixels; at += step) {
+        for (int base = blockIdx.x * THREADS + threadIdx.x / 32 * 32; base < pixels; base += step) { // by whole warps
+            const int at = min(base + lane, pixels - 1);
             const Tap row = load_tap(rows, at / params.w), column = load_tap(columns, at % params.w);
             const float m = channel.value(row, column, at / QUAD, at % QUAD);
+            if (base + lane >= pixels) break;
             const float* pixel = image + (size_t)at * 3;
             Pixel<T, CHANNELS>::store(y + (size_t)at * CHANNELS, __fmul_rn(__ldg(pixel), m), __fmul_rn(__ldg(pixel + 1), m),
                                       __fmul_rn(__ldg(pixel + 2), m));
         }
         return;
     }
-    const int lane = threadIdx.x % 32, quads = pixels / QUAD;
+    const int quads = pixels / QUAD;
     float4* const staged = stages + threadIdx.x / 32 * 32 * STAGED; // of the warp
     for (int base = blockIdx.x * THREADS + threadIdx.x / 32 * 32; base < quads; base += step) { // by whole warps
         const int quad = min(base + lane, quads - 1), left = quads - base;
@@ -232,10 +246,10 @@ __device__ __forceinline__ void mask_image(const float* __restrict__ image, cons
 #define MASK_IMAGE_ENTRY(NAME, T, CHANNELS, NOISE)                                                                      \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                               \
         NAME(const float* __restrict__ image, const T* __restrict__ features, const Tap* __restrict__ rows,             \
-             const Tap* __restrict__ columns, const Mask* __restrict__ masks, const float* __restrict__ quantiles,      \
+             const Tap* __restrict__ columns, const Mask* __restrict__ masks, const float4* __restrict__ segments,      \
              T* __restrict__ y, const MaskImageParams params, const Step step) {                                        \
         begin_step(step);                                                                                               \
-        mask_image<T, CHANNELS, NOISE>(image, features, rows, columns, masks, quantiles, y, params);                    \
+        mask_image<T, CHANNELS, NOISE>(image, features, rows, columns, masks, segments, y, params);                     \
     }
 #define MASK_IMAGE(SUFFIX, T, CHANNELS)                                                                                 \
     MASK_IMAGE_ENTRY(mask_image_##SUFFIX, T, CHANNELS, false)                                                           \

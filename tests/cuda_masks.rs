@@ -77,7 +77,7 @@ impl Problem {
         let MaskImageShape { h, w, .. } = self.shape;
         let image = Buffer::<f32>::new(device, &self.image, room);
         let features = Buffer::<T>::new(device, &self.features, room);
-        let quantiles = Buffer::<f32>::new(device, camshaft::cam::noise_levels(), room);
+        let segments = Buffer::<f32>::new(device, camshaft::cam::noise_segments(), room);
         let taps = device.stream.clone_htod(&DeviceTap::all(&self.enlargement())).unwrap();
         let masks: Vec<DeviceMask> = self.masks.iter().map(|(image, mask)| DeviceMask::new(*image, mask)).collect();
         let masks = device.stream.clone_htod(&masks).unwrap();
@@ -89,7 +89,7 @@ impl Problem {
             taps: Span::of(&taps, &device.stream),
             masks: Span::of(&masks, &device.stream),
             noise: self.masks.iter().any(|(_, mask)| mask.deviation != 0.0),
-            quantiles: quantiles.span(device),
+            segments: segments.span(device),
             y: y.span_mut(device),
         };
         MaskImage::<T>::new(&device.modules, channels).unwrap().launch(&device.stream, args).unwrap();
@@ -147,7 +147,7 @@ fn mistakes_are_refused() {
 
     let room = Room::Guarded;
     let (image, features) = (Buffer::<f32>::new(&device, &[1.0; 72], room), Buffer::<f32>::new(&device, &[1.0; 12], room));
-    let quantiles = Buffer::<f32>::new(&device, camshaft::cam::noise_levels(), room);
+    let segments = Buffer::<f32>::new(&device, camshaft::cam::noise_segments(), room);
     let taps = device.stream.clone_htod(&DeviceTap::all(&Enlargement::new((2, 2), (4, 6), None))).unwrap();
     let mask = Mask { channel: 0, low: 0.0, scale: 1.0, deviation: 0.0, stream: 0 };
     let masks = device.stream.clone_htod(&[DeviceMask::new(0, &mask)]).unwrap();
@@ -159,7 +159,7 @@ fn mistakes_are_refused() {
         taps: Span::of(&taps, &device.stream),
         masks: Span::of(&masks, &device.stream),
         noise: false,
-        quantiles: quantiles.span(&device),
+        segments: segments.span(&device),
         y: y.span_mut(&device),
     };
     let error = kernel.launch(&device.stream, args).unwrap_err();

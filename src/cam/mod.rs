@@ -36,7 +36,7 @@ pub use library::Library;
 pub use map::Map;
 pub use masks::{Enlargement, Mask, Masking, Masks};
 pub use method::{Method, MethodError};
-pub use noise::quantiles as noise_levels;
+pub use noise::segments as noise_segments;
 pub use normalise::Normalisation;
 pub use regions::{PAPER_THRESHOLD, PixelBox, Region};
 pub use score::Score;

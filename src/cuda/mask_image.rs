@@ -4,7 +4,7 @@ use cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig};
 
 use super::variants::MASK_IMAGE_THREADS;
 use super::{CudaError, Element, Modules, Queue, Span, SpanMut, Unsupported, limits};
-use crate::cam::noise::LEVELS;
+use crate::cam::noise::SEGMENTS;
 use crate::cam::upsample::Tap;
 use crate::cam::{Enlargement, Mask};
 
@@ -133,10 +133,10 @@ pub struct MaskImageArgs<'a, T> {
     pub taps: Span<'a, DeviceTap>,
     /// `[M]`. Their images and channels are there, which the host has seen to.
     pub masks: Span<'a, DeviceMask>,
-    /// Whether any of the masks adds noise: without, a lookup for each pixel is saved.
+    /// Whether any of the masks adds noise: without, a number and a polynomial for each pixel are saved.
     pub noise: bool,
-    /// `[4096]`.
-    pub quantiles: Span<'a, f32>,
+    /// [`crate::cam::noise_segments`], `[32, 4]`.
+    pub segments: Span<'a, f32>,
     /// `[M, H, W, channels]`, those past the third being 0.
     pub y: SpanMut<'a, T>,
 }
@@ -207,7 +207,7 @@ impl<T: Element> MaskImage<T> {
         args.features.check(KERNEL, "features", n * cells_h * cells_w * channels, size_of::<T>() as u64)?;
         args.taps.check(KERNEL, "taps", w + h, 16)?;
         args.masks.check(KERNEL, "masks", masks, 8)?;
-        args.quantiles.check(KERNEL, "quantiles", LEVELS, 4)?;
+        args.segments.check(KERNEL, "segments", SEGMENTS.iter().product(), 16)?;
         args.y.check(KERNEL, "y", masks * h * w * self.channels, 16)?;
 
         let [h32, w32, cells_h, cells_w, channels] = [h, w, cells_h, cells_w, channels].map(|extent| extent as i32);
@@ -215,7 +215,7 @@ impl<T: Element> MaskImage<T> {
         let rows = args.taps.address + (w * size_of::<DeviceTap>()) as u64;
         let mut call = queue.into().call(if args.noise { &self.noisy } else { &self.plain });
         call.arg(&args.image.address).arg(&args.features.address).arg(&rows).arg(&args.taps.address);
-        call.arg(&args.masks.address).arg(&args.quantiles.address).arg(&args.y.address).arg(&params);
+        call.arg(&args.masks.address).arg(&args.segments.address).arg(&args.y.address).arg(&params);
         // SAFETY: order and types match the entry in kernels/mask_image.cu, lengths were checked above; masks and taps hold
         // indices inside images, features and cells, which their makers answer for; the kernel writes only `y`, borrowed mutably.
         #[allow(unsafe_code)]

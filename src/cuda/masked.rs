@@ -10,7 +10,7 @@ use super::plan::{Body, Plan};
 use super::real::Real;
 use super::source::Source;
 use super::{CudaError, Queue, SpanMut, Unsupported};
-use crate::cam::noise::{LEVELS, quantiles};
+use crate::cam::noise::{SEGMENTS, segments};
 use crate::cam::{Enlargement, Mask};
 use crate::cpu::Forward;
 use crate::tensor::Nhwc;
@@ -22,7 +22,7 @@ pub struct Kept {
     images: Region,
     /// `[N, h, w, C]` in the precision of the pipeline.
     features: Region,
-    quantiles: Region,
+    segments: Region,
     image: [usize; 3],
     cells: [usize; 3],
 }
@@ -69,7 +69,7 @@ impl MaskedImages<'_> {
             taps: arena.span(self.taps),
             masks: arena.span(self.masks),
             noise: self.noise,
-            quantiles: kept.arena.span(kept.quantiles),
+            segments: kept.arena.span(kept.segments),
             y,
         };
         body.operators.mask_image(channels).launch(queue, args)
@@ -102,12 +102,12 @@ impl<T: Real> Pipeline<T> {
         let mut layout = Layout::default();
         let image_region = layout.place::<f32>(n * size);
         let features = layout.place::<T>(n * cells);
-        let quantile_region = layout.place::<f32>(LEVELS);
+        let segment_region = layout.place::<f32>(SEGMENTS.iter().product());
         // Whoever has them gives them back when he likes, perhaps while a graph is recorded on a lane: a stream of their own.
         let stream = self.stream().context().new_stream()?;
         let mut arena = Arena::new(&stream, &layout, "images that are masked")?;
         arena.write(image_region, images.data())?;
-        arena.write(quantile_region, quantiles())?;
+        arena.write(segment_region, segments())?;
         let (mut found, mut logits, batch) = (Vec::with_capacity(n * cells), Vec::new(), batch.max(1));
         for first in (0..n).step_by(batch) {
             let count = batch.min(n - first);
@@ -129,7 +129,7 @@ impl<T: Real> Pipeline<T> {
             arena,
             images: image_region,
             features,
-            quantiles: quantile_region,
+            segments: segment_region,
             image: [n, h, w],
             cells: [cells_h, cells_w, channels],
         };

@@ -31,13 +31,10 @@ class Judging(unittest.TestCase):
         self.assertEqual(judged(launch("k", ideal=8), launch("k")), [], "nine tenths of all")
         self.assertEqual(len(judged(launch("k", ideal=float("nan")))), 1)
 
-    def test_excuses_have_a_limit_and_a_reason(self):
-        for beginning, least, reason in gate.EXCUSED:
-            self.assertTrue(beginning and 0 < least <= gate.LEAST_SECTORS and reason)
-            kernel = f"{beginning}_x"
-            self.assertEqual(gate.excuse(kernel)[0], beginning, "the first that fits counts")
-            self.assertEqual(len(judged(launch(kernel, sectors=1000, ideal=1000 * least - 9))), 1)
-            self.assertEqual(len(judged(launch(kernel, wavefronts=5))), 1, "conflicts are never excused")
+    def test_the_table_names_the_worst(self):
+        kernels = {}
+        gate.add(kernels, [launch("good"), launch("worst", ideal=9.3), launch("conflict", wavefronts=6)])
+        self.assertTrue(gate.table(kernels).endswith("\n| 3 | 2 | 0.93 | `worst` |"))
 
 
 if __name__ == "__main__":

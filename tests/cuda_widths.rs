@@ -12,13 +12,16 @@ use camshaft::network::Model;
 use camshaft::tensor::{Nhwc, Precision};
 use camshaft::weights::WeightFile;
 use common::compare::{Allowance, assert_close};
+use common::cuda::with_settings;
 use common::seeded::{Dtype, Net, network_input};
 use common::{safetensors_file, software};
 
 const CLASSES: usize = 5;
 
-/// Depth and width. Channels of 1, 2, 4; 3, 6, 12; 5, 10, 20; 10, 20, 40; 13, 26, 52; of a bottleneck 3, 6, 12 and four times as many.
-const NETS: [(u32, usize); 6] = [(18, 1), (18, 3), (18, 5), (18, 10), (18, 13), (50, 3)];
+/// Depth and width. Channels of 1, 2, 4; 3, 6, 12; 5, 10, 20; 10, 20, 40; 13, 26, 52; of a bottleneck 3, 6, 12 and four times as many; and
+/// of 31, 62, 124, which are filled up to whole steps of the tensor cores' main loop.
+const NETS: [(u32, usize); 7] = [(18, 1), (18, 3), (18, 5), (18, 10), (18, 13), (50, 3), (18, WHOLE_STEPS)];
+const WHOLE_STEPS: usize = 31;
 
 fn model(depth: u32, width: usize) -> Model {
     let net = Net { depth, width, classes: CLASSES, seed: 21 };
@@ -80,6 +83,9 @@ fn agrees(precision: Precision) {
             .unwrap();
             assert!(layers.next().is_none(), "{what}: not every layer was shown");
 
+            let plan = cuda.plan(images.shape()[..3].try_into().unwrap(), CLASSES).unwrap();
+            let joined = plan.steps.iter().any(|step| step.layer == "layer3.0.conv2, layer3.0.downsample.0");
+            assert_eq!(joined, width == WHOLE_STEPS && precision != Precision::F32 && norm == Norm::Folded, "{what}: {plan:?}");
             let (logits, rows) = (want.last().unwrap(), model.classifier().unwrap().0);
             let maps = maps(&want[model.network().features()], &rows);
             let all: Vec<usize> = (0..CLASSES).collect();
@@ -115,4 +121,13 @@ fn any_width_with_sums_in_f16() {
 #[test]
 fn any_width_in_bf16() {
     agrees(Precision::Bf16);
+}
+
+/// With the tiles for 7.5, in a process of its own: a software device is settled when it is first used.
+#[test]
+fn on_turing() {
+    if !common::cuda::software() {
+        return; // a GPU is what it is
+    }
+    with_settings(&[("CUDA_EMU_DEVICE", "T4")], &["any_width_in_f16", "any_width_with_sums_in_f16"], 2);
 }

@@ -5,6 +5,9 @@
 //! fitted to AITemplate's published ResNet-50 timings on an A100, kernels of the same kind as these. It is a forecast, and says
 //! nothing that a measurement would not overrule.
 
+use half::f16;
+
+use super::real::Real;
 use super::tile_choice::{DeviceLimits, adding_cycles, choose, main_loop_cycles};
 use super::variants::Arithmetic;
 use super::{Conv2dProblem, CudaError};
@@ -58,6 +61,7 @@ fn model(
     launch: f64,
 ) -> Result<Option<Forecast>, CudaError> {
     let Some(limits) = gpu.limits(Precision::F16) else { return Ok(None) };
+    let network = &network.filled_up(f16::CHANNELS);
     let device = DeviceLimits { capability: gpu.capability, multiprocessors: gpu.sms, shared_bytes: gpu.shared_bytes };
     let shapes = network.shapes(n, h, w)?;
     let costs = costs(network, &shapes, Precision::F16.bytes());
@@ -65,14 +69,20 @@ fn model(
     let fma = (limits.flops / clock / f64::from(gpu.sms) / 2.0 * if gpu.capability / 10 == 9 { 0.63 } else { 1.0 }) as u64;
     let weights: f64 = network.layers().iter().map(|layer| filter_bytes(layer) as f64).sum();
     let stays = gpu.l2_bytes as f64 * L2_SHARE;
+    // By layer, the shortcut that is computed with it.
+    let joined_with = |index: usize| {
+        let from = network.projection(index).filter(|_| fusion == Fusion::Ours)?;
+        let problem = Conv2dProblem { projection: shapes[from].conv2d, shape: shapes[index].conv2d? };
+        choose(problem, &device, Arithmetic::F16).is_ok().then_some(from)
+    };
+    let joins: Vec<Option<usize>> = (0..shapes.len()).map(joined_with).collect();
+    let shortcuts: Vec<Option<usize>> = (0..shapes.len()).map(|index| network.projection(index)).collect();
     let mut total = Forecast { seconds: 0.0, launches: 0 };
     for (index, (layer, shape)) in network.layers().iter().zip(&shapes).enumerate() {
-        let is_shortcut = (index..shapes.len()).any(|last| network.projection(last) == Some(index));
-        if fusion == Fusion::Ours && is_shortcut {
+        if joins.contains(&Some(index)) {
             continue; // part of the convolution that ends its block
         }
-        let shortcut = network.projection(index);
-        let joined = shortcut.filter(|_| fusion == Fusion::Ours);
+        let joined = joins[index];
         let fused = fusion == Fusion::Ours && matches!(layer.op, Op::MaxPool2d(_) | Op::GlobalAvgPool);
         let arithmetic = match &shape.conv2d {
             Some(conv) => {
@@ -86,9 +96,9 @@ fn model(
         };
         let layers = || [Some(index), joined].into_iter().flatten();
         let filter: f64 = layers().map(|layer| filter_bytes(&network.layers()[layer]) as f64).sum();
-        // Costs know no tensor between a block's two convolutions.
-        let between: usize =
-            if fusion != Fusion::Ours && (is_shortcut || shortcut.is_some()) { shape.output.iter().product() } else { 0 };
+        // Costs know no tensor between a shortcut and the convolution that ends its block.
+        let is_apart = shortcuts.contains(&Some(index)) || shortcuts[index].is_some() && joined.is_none();
+        let between: usize = if is_apart { shape.output.iter().product() } else { 0 };
         let bytes = layers().map(|layer| costs[layer].bytes as f64).sum::<f64>() + (between * Precision::F16.bytes()) as f64;
         let moved = bytes - filter;
         // Weights stay from pass to pass where they and a layer's tensors have room; tensors where they have.
@@ -144,6 +154,19 @@ mod tests {
             .collect();
         let squares: f64 = ratios.iter().map(|ratio| ratio.ln().powi(2)).sum();
         ((squares / ratios.len() as f64).sqrt(), ratios)
+    }
+
+    /// No kernel adds the shortcuts of narrow networks: those are launches of their own.
+    #[test]
+    fn networks_of_any_width_have_a_forecast() {
+        for gpu in GPUS {
+            for (width, launches) in [(64, 19), (5, 22), (1, 22), (8, 21)] {
+                let network = Network::new(Architecture::of_depth(18, 10).unwrap().with_width(width));
+                let forecast = forecast(&network, [2, 65, 97], &gpu.facts()).unwrap().unwrap();
+                assert!(forecast.seconds > 0.0 && forecast.seconds < 1e-2, "{}, width {width}: {forecast:?}", gpu.name);
+                assert_eq!(forecast.launches, launches, "{}, width {width}", gpu.name);
+            }
+        }
     }
 
     /// The constants above are the best of a grid, and good.

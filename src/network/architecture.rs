@@ -79,6 +79,12 @@ impl Architecture {
         Some(Self { name, block, depths, width: 64, classes })
     }
 
+    /// The same for another number of the stem's filters.
+    #[cfg(test)]
+    pub(crate) fn with_width(self, width: usize) -> Self {
+        Self { width, ..self }
+    }
+
     /// Residual block of every stage.
     pub fn block(&self) -> Block {
         self.block

@@ -3,7 +3,7 @@
 //   row[c] = w[c] v[c]   offset = sum_c row[c] mean[c]: the weighted sum less the offset is the projection m v
 //   The sign is that of the projection's covariance with the weighted sum of the row that is found in the row's place (the
 //   target's derivative); where that is 0, the position of the largest magnitude is positive. A row of zeros where m is 0.
-//   x f32 or f16 NHWC, cells = H*W   methods [M] and rows f32 [N, T, M, C + ROW_END] as in cam_asked.cuh; only rows of EIGEN and
+//   x f32, f16 or bf16 NHWC, cells = H*W   methods [M] and rows f32 [N, T, M, C + ROW_END] as in cam_asked.cuh; only rows of EIGEN and
 //   EIGEN_GRADIENT are touched: in place of the derivative comes the row
 //   grid (T * their number, N, 1)   block (THREADS, 1, 1)   smem see Smem: 29 KiB for 7x7x512
 //   f32, but means are summed in f64, so that a channel that is constant is exactly 0.

@@ -1,7 +1,7 @@
 // Weights of the channels for every target and method, so that each map is one weighted sum.
 //   row[n,t,m,c], see docs/methods.md for the formulas of the methods; r[c] = sum_k v[k] w[k,c] with v the target's derivative by
 //   the logits, in three parts: entries of the target's own classes, the softmax p, and p' = p (d - sum p d) with d = y - bias
-//   x f32 or f16 NHWC features   w the same type [K, C]   bias f32 [K]   mean f32 [N, C] of the features   logits f32 [N, K]
+//   x f32, f16 or bf16 NHWC features   w the same type [K, C]   bias f32 [K]   mean f32 [N, C] of the features   logits f32 [N, K]
 //   terms, targets [T], methods [M] as in cam_asked.cuh: what is asked, the same for every image
 //   where `index` is not null, target t is the class of rank t of each image, as cam_upsample.cu ranks, written to index i32 [N, T]
 //   rows f32 [N, T, M, C + ROW_END], 16-byte aligned   C % 4 == 0

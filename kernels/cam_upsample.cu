@@ -4,7 +4,7 @@
 //   class(n,m): where `logits` is null, classes[n*class_stride + m]; else the class of rank m among the logits of image n, by
 //     falling logit and rising class in the total order of IEEE 754 (a positive NaN comes first, -0 after +0), written to `index`
 //   shown        = normalise(enlarge(raw[n,m]))                [out_h, out_w], half-pixel centres, edges clamped
-//   x f32 or f16 NHWC   w the same type [K, C]   classes i32   logits f32 [N, K]   index i32 [N, M]
+//   x f32, f16 or bf16 NHWC   w the same type [K, C]   classes i32   logits f32 [N, K]   index i32 [N, M]
 //   rows f32 [N, M, C + ROW_END], see cam_asked.cuh
 //   pointers 16-byte aligned, C % VEC == 0 (4 for f32, 8 for f16)
 //   A class that is not below `classes` reads no weights: its map is NaN.

@@ -37,6 +37,9 @@ static_assert(BK == 32 || BK == 64, "the swizzle below is made for rows of 64 or
 static_assert(BM % WM == 0 && BN % WN == 0, "warps cover the block's tile exactly");
 static_assert(WM % 16 == 0, "a warp's rows are made of mma tiles");
 static_assert(WN % 8 == 0, "a warp's columns are made of mma tiles");
+#if __CUDA_ARCH__ < 800
+static_assert(MMA_N % 2 == 0, "there ldmatrix.x2 reads the addresses of all lanes");
+#endif
 static_assert(BM % PASS == 0 && BN % PASS == 0, "every thread moves the same number of rows");
 static_assert(PASS % 8 == 0, "all rows of a thread are swizzled alike");
 

@@ -1,6 +1,6 @@
 // Global average pooling.
 //   y[n,c] = sum_{h,w} x[n,h,w,c] / (H*W)
-//   x f32 or f16 NHWC   y f32 [N, C]   pointers 16-byte aligned, C % VEC == 0 (4 for f32, 8 for f16)
+//   x f32, f16 or bf16 NHWC   y f32 [N, C]   pointers 16-byte aligned, C % VEC == 0 (4 for f32, 8 for f16)
 //   grid (ceil(C/VEC / CHUNKS), N, 1)   block (CHUNKS, ROWS, 1)   smem ROWS*(VEC*PLANE+8)*4 bytes, at most 13 KiB
 //   f32 accumulation: each of ROWS threads sums every ROWS-th position, then the sums are added in a fixed order
 //   byte floor: x once (a warp reads whole 128-byte lines), y once

@@ -1,7 +1,7 @@
 // Linear layer on the mean over positions, in one launch.
 //   mean[n,c] = sum_p x[n,p,c] / P            y[n,k] = bias[k] + sum_c mean[n,c] * w[k,c]
-//   x f32 or f16 [N, P, C]   w f32 or f16 [K, C]   bias f32 [K]   mean f32 [N, C] or null   y f32 [N, K]
-//   pointers 16-byte aligned, C % VEC == 0 (4 for f32 weights, 8 for f16); linear_f32_f16 has x in f32 and w in f16
+//   x f32, f16 or bf16 [N, P, C]   w the same type [K, C]   bias f32 [K]   mean f32 [N, C] or null   y f32 [N, K]
+//   pointers 16-byte aligned, C % VEC == 0 (4 for f32 weights, 8 for f16); linear_f32_f16 and linear_f32_bf16 have x in f32
 //   grid (ceil(K / per_block), ceil(N / IMAGES), 1)   block (WARPS*32, 1, 1)
 //   smem 4*C*IMAGES*rows + 4*IMAGES*per_block bytes, rows as in `Layout`
 //   Every block computes the means of its IMAGES images again: at 7x7 positions that takes less time than a launch of its own.

@@ -91,7 +91,7 @@ __device__ inline void ldmatrix_x4(unsigned (&d)[4], unsigned address) {
                  : "memory");
 }
 
-// The first two of them alone, by the addresses of lanes 0 to 15.
+// The first two of them alone, by the addresses of lanes 0 to 15; those of the others are of no account from capability 8.0 on.
 __device__ inline void ldmatrix_x2(unsigned (&d)[4], unsigned address) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];" : "=r"(d[0]), "=r"(d[1]) : "r"(address) : "memory");
 }

@@ -76,7 +76,7 @@ fn large_matrices_are_the_processors() {
     let device = Device::open();
     let targets = Targets::Given(vec![Target::of_class(2)]);
     let asked = asked(targets, &[Method::EigenCam, Method::EigenGradCam], None);
-    for shape in [[1, 8, 11, 24], [1, 3, 31, 24], [1, 2, 47, 24], [1, 10, 11, 24]] {
+    for shape in [[1, 8, 11, 24], [1, 3, 31, 24], [1, 2, 47, 24], [1, 10, 11, 24], [1, 2, 71, 24]] {
         let batch = Batch::integers(shape, 3, Room::Guarded);
         match CamEigen::<f32>::new(&device.modules).unwrap().can_run(&batch.shape(&asked)) {
             Ok(()) => check::<f32>(&device, &batch, "a large matrix", &asked),
@@ -85,7 +85,8 @@ fn large_matrices_are_the_processors() {
     }
 }
 
-/// Where there is no room for rows that a warp stores at once, they lie close, and it stores one at a time.
+/// Where there is no room for rows that a warp stores at once, they lie close, and it stores one at a time: on a T4 88 positions in
+/// two turns, on an A100 142 in four (by `cargo test --lib shared_memory_is_the_kernels`).
 #[test]
 fn matrices_lie_close_where_they_must() {
     if !software() {

@@ -7,7 +7,7 @@ mod common;
 
 use camshaft::cam::Selection;
 use camshaft::cpu::reference::{self, BatchNorm};
-use camshaft::cuda::{Cuda, Norm, Options};
+use camshaft::cuda::{Cuda, Norm, Options, forecast};
 use camshaft::network::Model;
 use camshaft::tensor::{Nhwc, Precision};
 use camshaft::weights::WeightFile;
@@ -84,6 +84,12 @@ fn agrees(precision: Precision) {
             assert!(layers.next().is_none(), "{what}: not every layer was shown");
 
             let plan = cuda.plan(images.shape()[..3].try_into().unwrap(), CLASSES).unwrap();
+            if precision == Precision::F16 && norm == Norm::Folded {
+                let [n, h, w, _] = images.shape();
+                let forecast = forecast(model.network(), [n, h, w], &cuda.facts().unwrap()).unwrap();
+                let launches = forecast.expect("the device plays a known one").launches;
+                assert_eq!(launches, plan.steps.len(), "{what}: {plan:?}");
+            }
             let joined = plan.steps.iter().any(|step| step.layer == "layer3.0.conv2, layer3.0.downsample.0");
             assert_eq!(joined, width == WHOLE_STEPS && precision != Precision::F32 && norm == Norm::Folded, "{what}: {plan:?}");
             let (logits, rows) = (want.last().unwrap(), model.classifier().unwrap().0);

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::splitmix::{GAMMA, mix};
 
 /// Levels that noise has, all equally probable. They end at 3.7 standard deviations.
-pub(crate) const LEVELS: usize = 4096;
+const LEVELS: usize = 4096;
 
 /// Segments of the levels' formula, and the coefficients of each.
 pub(crate) const SEGMENTS: [usize; 2] = [32, 4];

@@ -179,6 +179,9 @@ mod tests {
         assert_eq!(matrices(100, 64, a100), (17, 113, 1, 4 * (2 * 100 * 113 + 200 + 128)));
         assert_eq!(matrices(133, 512, a100), (23, 151, 1, 4 * (2 * 133 * 151 + 266 + 1024)));
         assert_eq!(matrices(141, 512, a100), (25, 141, 4, 4 * (2 * 141 * 141 + 282 + 1024)), "too large for the other");
+        // As tests/cuda_methods.rs counts on.
+        assert_eq!(matrices(142, 24, a100), (25, 143, 4, 4 * (2 * 142 * 143 + 284 + 48)));
+        assert_eq!(matrices(88, 24, 64 << 10), (31, 89, 2, 4 * (2 * 88 * 89 + 176 + 48)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::variants::{Arithmetic, IMPLICIT_GEMM, ImplicitGemm};
 use super::{Conv2dArgs, Conv2dProblem, CudaError, Element, Modules, Queue, Unsupported, Workspace, WorkspaceSize};
 use crate::network::Conv2dShape;
 
-/// 2-D convolution in f16 or bf16 on tensor cores; `C` and `K` are multiples of 8 (images get zero channels up to 8).
+/// 2-D convolution in f16 or bf16 on tensor cores; `C` and `K` are multiples of 8; what has fewer channels is filled up with zeros.
 #[derive(Debug)]
 pub struct Conv2dImplicitGemm {
     entry: CudaFunction,

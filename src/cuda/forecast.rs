@@ -7,7 +7,7 @@
 
 use half::f16;
 
-use super::real::Real;
+use super::padding;
 use super::tile_choice::{DeviceLimits, adding_cycles, choose, main_loop_cycles};
 use super::variants::Arithmetic;
 use super::{Conv2dProblem, CudaError};
@@ -61,7 +61,8 @@ fn model(
     launch: f64,
 ) -> Result<Option<Forecast>, CudaError> {
     let Some(limits) = gpu.limits(Precision::F16) else { return Ok(None) };
-    let network = &network.filled_up(f16::CHANNELS);
+    let features = network.architecture().features();
+    let network = &network.filled_up(|channels| padding::filled::<f16>(channels, features));
     let device = DeviceLimits { capability: gpu.capability, multiprocessors: gpu.sms, shared_bytes: gpu.shared_bytes };
     let shapes = network.shapes(n, h, w)?;
     let costs = costs(network, &shapes, Precision::F16.bytes());

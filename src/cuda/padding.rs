@@ -1,13 +1,20 @@
-//! Channels that are filled up with zeros on the device, so that kernels move 16 bytes at a time whatever a network's width.
+//! Channels that are filled up with zeros on the device, so that kernels move 16 bytes at a time and whole sectors of memory, whatever a
+//! network's width.
 //!
 //! The filters, biases, factors and summands of the channels that are added are zero, and with them every activation: nothing is
 //! convolved to nothing, stays nothing with the residual and the ReLU, and is the largest of a window of nothing. What reads them has
-//! zeros in its filters there. Only where a number is infinite already do they become NaN, as its sums would.
+//! zeros in its filters there. Only where an activation is infinite already do they become NaN, and with them all that follows.
 
 use std::borrow::Cow;
 
 use super::real::Real;
-use crate::network::{Layer, Op};
+use crate::network::{Layer, Op, Value};
+
+/// Channels on the device of a layer that has so many: whole sectors of 32 bytes. Those of the features are told by whoever counts them,
+/// the classifier and the maps; they are whole packs of 16 bytes by themselves, as a multiple of 8 are.
+pub(super) fn filled<T: Real>(channels: usize, features: usize) -> usize {
+    channels.next_multiple_of(if channels == features { T::CHANNELS } else { 2 * T::CHANNELS })
+}
 
 /// Channels of a convolution as the file has them and as the device does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +24,14 @@ pub(super) struct Padding {
 }
 
 impl Padding {
-    /// Of a row of the table, if it is a convolution.
-    pub(super) fn of<T: Real>(layer: &Layer) -> Option<Self> {
+    /// Of a row of the table of a network with so many features, if it is a convolution.
+    pub(super) fn of<T: Real>(layer: &Layer, features: usize) -> Option<Self> {
         let Op::Conv2d { c, k, .. } = layer.op else { return None };
-        let filled = |channels: usize| (channels, channels.next_multiple_of(T::CHANNELS));
-        Some(Self { c: filled(c), k: filled(k) })
+        let stored = match layer.input {
+            Value::Image => c.next_multiple_of(T::CHANNELS),
+            Value::Layer(_) => filled::<T>(c, features),
+        };
+        Some(Self { c: (c, stored), k: (k, filled::<T>(k, features)) })
     }
 
     /// Numbers of a filter of so many taps on the device.
@@ -72,30 +82,41 @@ mod tests {
     use half::f16;
 
     use super::*;
-    use crate::network::{Value, Window};
+    use crate::network::Window;
 
-    fn padding<T: Real>(c: usize, k: usize) -> Padding {
+    const FEATURES: usize = 24;
+
+    fn padding<T: Real>(input: Value, c: usize, k: usize) -> Padding {
         let window = Window { size: (1, 2), stride: 1, pad: 0 };
         let op = Op::Conv2d { c, k, window, batch_norm: String::new(), residual: None, relu: true };
-        Padding::of::<T>(&Layer { name: String::new(), op, input: Value::Image }).unwrap()
+        Padding::of::<T>(&Layer { name: String::new(), op, input }, FEATURES).unwrap()
     }
 
     #[test]
     fn zeros_come_after_each_taps_channels_and_after_the_filters() {
-        let padding = padding::<f32>(3, 2);
+        let padding = padding::<f32>(Value::Image, 3, 2);
         let filter = (1..=12).map(|v| v as f32).collect();
         let mut want = vec![1., 2., 3., 0., 4., 5., 6., 0., 7., 8., 9., 0., 10., 11., 12., 0.];
-        want.resize(4 * 2 * 4, 0.0);
+        want.resize(8 * 2 * 4, 0.0);
         assert_eq!(padding.filter(filter), want);
         assert_eq!(padding.filter_len(2), want.len());
-        assert_eq!(padding.per_output(vec![5.0, 6.0]), [5.0, 6.0, 0.0, 0.0]);
+        assert_eq!(padding.per_output(vec![5.0, 6.0]), [5.0, 6.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn layers_are_whole_sectors_and_features_stay() {
+        let layer = Value::Layer(0);
+        assert_eq!(padding::<f32>(layer, 5, 20), Padding { c: (5, 8), k: (20, 24) });
+        assert_eq!(padding::<f16>(layer, 8, 20), Padding { c: (8, 16), k: (20, 32) });
+        assert_eq!(padding::<f16>(layer, 20, FEATURES), Padding { c: (20, 32), k: (FEATURES, FEATURES) });
+        assert_eq!(padding::<f16>(Value::Image, 3, 17), Padding { c: (3, 8), k: (17, 32) });
     }
 
     #[test]
     fn what_fits_stays() {
-        let fits = padding::<f16>(8, 16);
-        assert!(fits.is_none() && fits == Padding { c: (8, 8), k: (16, 16) });
-        assert!(!padding::<f16>(8, 12).is_none() && !padding::<f16>(4, 8).is_none());
+        let fits = padding::<f16>(Value::Layer(0), 16, 32);
+        assert!(fits.is_none() && fits == Padding { c: (16, 16), k: (32, 32) });
+        assert!(!padding::<f16>(Value::Layer(0), 16, 12).is_none() && !padding::<f16>(Value::Layer(0), 8, 16).is_none());
         assert!(matches!(strip(&[1.0, 2.0], 2, 2), Cow::Borrowed(_)));
     }
 

@@ -62,9 +62,10 @@ impl<T: Real> Parameters<T> {
     /// If a tensor cannot be read or does not fit `T`, or there is no room on the device.
     pub(super) fn upload(model: &Model, stream: &Arc<CudaStream>, norm: Norm) -> Result<Self, CudaError> {
         let (network, layers) = (model.network(), model.network().layers());
+        let features = network.architecture().features();
         let mut layout = Layout::default();
         let place = |layout: &mut Layout, (index, layer): (usize, &Layer)| {
-            let (Op::Conv2d { window, .. }, Some(padding)) = (&layer.op, Padding::of::<T>(layer)) else { return None };
+            let (Op::Conv2d { window, .. }, Some(padding)) = (&layer.op, Padding::of::<T>(layer, features)) else { return None };
             let k = padding.outputs();
             let filter = layout.place::<T>(padding.filter_len(window.size.0 * window.size.1));
             let first = layout.place::<f32>(k);

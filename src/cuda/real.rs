@@ -14,9 +14,9 @@ use crate::tensor::Precision;
 
 /// An element that a whole network runs in.
 pub(super) trait Real: Element + Pod + Send + Sync {
-    /// Channels in 16 bytes. Kernels move as many at a time, so that those of images and of all layers are filled up with zeros to
-    /// a multiple, see [`Padding`](super::padding::Padding).
-    const CHANNELS: usize;
+    /// Channels in 16 bytes. Kernels move as many at a time, so that those of images are filled up with zeros to a multiple, and those
+    /// of layers, see [`filled`](super::padding::filled).
+    const CHANNELS: usize = 16 / size_of::<Self>();
 
     /// Whether the first two layers run as one kernel, [`Stem`](super::Stem).
     const HAS_STEM: bool;
@@ -50,7 +50,6 @@ pub(super) trait Convolutions<T>: Sized + Send + Sync {
 }
 
 impl Real for f32 {
-    const CHANNELS: usize = 4;
     const HAS_STEM: bool = false;
     const OVERFLOWS: bool = false;
     type Convolutions = Conv2dDirect;
@@ -83,7 +82,6 @@ impl Convolutions<f32> for Conv2dDirect {
 }
 
 impl Real for f16 {
-    const CHANNELS: usize = 8;
     const HAS_STEM: bool = true;
     const OVERFLOWS: bool = true;
     type Convolutions = ImplicitGemms;
@@ -104,7 +102,6 @@ impl Real for f16 {
 }
 
 impl Real for bf16 {
-    const CHANNELS: usize = 8;
     const HAS_STEM: bool = true;
     const OVERFLOWS: bool = false;
     type Convolutions = ImplicitGemms;

@@ -208,8 +208,7 @@ impl ImplicitGemm {
 /// that has one ends with 64 filters.
 ///
 /// Sums in f16 take half as many registers again, and pay on devices where shared memory is far from the bound: warps of at most
-/// 80x32, where f16 has 64x64. Their steps are as deep as f16 sums may be, which
-/// leaves no 80x40: its threads move whole rows of 32 only.
+/// 80x32, where f16 has 64x64. Their steps are as deep as f16 sums may be, for which 80x40 has no whole number of rows a thread.
 pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
     whole_taps(AMPERE, Arithmetic::F16, TILE_80X40),
     whole_taps(AMPERE, Arithmetic::F16, TILE_64X64),

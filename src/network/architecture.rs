@@ -80,7 +80,7 @@ impl Architecture {
     }
 
     /// The same for another number of the stem's filters.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "cuda"))]
     pub(crate) fn with_width(self, width: usize) -> Self {
         Self { width, ..self }
     }

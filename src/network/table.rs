@@ -111,17 +111,17 @@ impl Network {
         self.features
     }
 
-    /// The same table with the channels of every convolution filled up to multiples of `step`, but for the image's and the classifier's.
+    /// The same table with as many channels of every convolution as `filled` makes of those that it has, but for the image's.
     #[cfg(feature = "cuda")]
-    pub(crate) fn filled_up(&self, step: usize) -> Self {
-        let mut filled = self.clone();
-        for layer in &mut filled.layers {
+    pub(crate) fn filled_up(&self, filled: impl Fn(usize) -> usize) -> Self {
+        let mut table = self.clone();
+        for layer in &mut table.layers {
             if let Op::Conv2d { c, k, .. } = &mut layer.op {
-                *k = k.next_multiple_of(step);
-                *c = if layer.input == Value::Image { *c } else { c.next_multiple_of(step) };
+                *k = filled(*k);
+                *c = if layer.input == Value::Image { *c } else { filled(*c) };
             }
         }
-        filled
+        table
     }
 
     /// Whether a layer reads the image and its output is read by nothing but the max pool that follows, so that both may be computed

@@ -6,7 +6,8 @@
     tests/gates/counters.py --table FOLDER                  as well, print what was counted as the table of docs/performance.md
 
 No kernel may have a bank conflict, and each must move at least 90 % of the sectors that it touches full, over all launches of all
-tests: awkward shapes, and the layers of ResNet-18. Every kernel on record in main_loop.json must have been run. Layer by layer, `cargo test --test cuda_counters` judges a whole pass.
+tests: awkward shapes, and the layers of ResNet-18. Every kernel on record in main_loop.json must have been run. Layer by layer,
+`cargo test --test cuda_counters` judges a whole pass.
 """
 
 import argparse

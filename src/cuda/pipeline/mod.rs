@@ -119,6 +119,7 @@ impl<T: Real> Pipeline<T> {
         let lanes = [lane()?, lane()?];
         let stream = lanes[0].stream();
         let given = model.network().clone();
+        let features = given.architecture().features();
         let (parameters, colormaps) = (Parameters::upload(model, stream, norm)?, Colormaps::upload(stream)?);
         stream.synchronize()?; // the other lane reads them too
         let (weights, bias) = model.classifier()?;
@@ -127,7 +128,7 @@ impl<T: Real> Pipeline<T> {
             parameters,
             colormaps,
             head: Head::new(weights, bias),
-            network: given.filled_up(T::CHANNELS),
+            network: given.filled_up(|channels| padding::filled::<T>(channels, features)),
             given,
             norm,
             serial,

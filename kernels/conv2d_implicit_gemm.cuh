@@ -20,27 +20,27 @@ using Element = bf16;
 using Element = f16;
 #endif
 
-constexpr int WARPS_M = BM / WM;
-constexpr int WARPS_N = BN / WN;
+constexpr int WARPS_M = ceil_div(BM, WM);
+constexpr int WARPS_N = ceil_div(BN, WN);
 constexpr int THREADS = WARPS_M * WARPS_N * 32;
 constexpr int CHUNK = 8;               // elements per 16-byte access
 constexpr int CHUNKS = BK / CHUNK;     // per row of a tile
 constexpr int ROW_BYTES = BK * 2;
 constexpr int PASS = THREADS / CHUNKS; // rows that the block moves at a time, one chunk per thread
 constexpr int A_ROWS = BM / PASS;      // of a thread
-constexpr int B_ROWS = BN / PASS;
+constexpr int B_ROWS = ceil_div(BN, PASS);
 constexpr int STEPS = BK / 16;         // mma depths in a tile
 constexpr int MMA_M = WM / 16;         // mma tiles of a warp
 constexpr int MMA_N = WN / 8;
 
 static_assert(BK == 32 || BK == 64, "the swizzle below is made for rows of 64 or 128 bytes, the main loop for two steps or more");
-static_assert(BM % WM == 0 && BN % WN == 0, "warps cover the block's tile exactly");
-static_assert(WM % 16 == 0, "a warp's rows are made of mma tiles");
-static_assert(WN % 8 == 0, "a warp's columns are made of mma tiles");
+static_assert(WM % 16 == 0 && BM % 16 == 0, "a warp's rows are made of mma tiles");
+static_assert(WN % 8 == 0 && BN % 8 == 0, "a warp's columns are made of mma tiles");
+static_assert(BM >= WM && BN >= WN, "a warp's part lies in the block's tile");
 #if __CUDA_ARCH__ < 800
 static_assert(MMA_N % 2 == 0, "there ldmatrix.x2 reads the addresses of all lanes");
 #endif
-static_assert(BM % PASS == 0 && BN % PASS == 0, "every thread moves the same number of rows");
+static_assert(BM % PASS == 0, "every thread moves the same number of rows of A");
 static_assert(PASS % 8 == 0, "all rows of a thread are swizzled alike");
 
 // Stages are addressed in bytes from the start of shared memory: A [BM][BK], then B [BN][BK], chunks swizzled.
@@ -51,6 +51,19 @@ constexpr unsigned STAGE_BYTES = (BM + BN) * ROW_BYTES;
 // all eight groups of four banks. A row of 128 bytes spans the banks once: XOR with the row. Two rows of 64 bytes do: XOR with
 // the pair. Writes stay free of conflicts: eight threads fill whole rows.
 __device__ inline int swizzled(int row, int chunk) { return chunk ^ (CHUNKS == 8 ? row & 7 : (row >> 1) & 3); }
+
+// A warp's part of the block's tile. Where parts do not fit the tile's rows or columns a whole number of times, the last one lies over
+// the end of the one before: what both compute is the earlier warp's to hand on.
+struct Part {
+    static constexpr int TWICE_M = WARPS_M * WM - BM, TWICE_N = WARPS_N * WN - BN; // rows, columns of the last parts
+    const int down = threadIdx.x / 32 / WARPS_N, across = threadIdx.x / 32 % WARPS_N;
+
+    __device__ int row() const { return TWICE_M == 0 ? down * WM : min(down * WM, BM - WM); }
+    __device__ int column() const { return TWICE_N == 0 ? across * WN : min(across * WN, BN - WN); }
+    // Whether the warp hands on its rows or columns from `at`, of one mma tile.
+    __device__ bool has_rows(int at) const { return at >= TWICE_M || down < WARPS_M - 1; }
+    __device__ bool has_columns(int at) const { return at >= TWICE_N || across < WARPS_N - 1; }
+};
 
 // From a stage to the one that is filled or read next.
 __device__ inline unsigned next_stage(unsigned stage) { return stage == (STAGES - 1) * STAGE_BYTES ? 0 : stage + STAGE_BYTES; }
@@ -80,12 +93,13 @@ struct Reader {
     unsigned a, b;
 
     __device__ explicit Reader(unsigned memory) {
-        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+        const int lane = threadIdx.x % 32;
+        const Part part;
         // Matrices 0..3 of A: rows 0-7 and 8-15 of the low chunk, then of the high chunk.
-        const int m = warp / WARPS_N * WM + lane % 16;
+        const int m = part.row() + lane % 16;
         a = memory + m * ROW_BYTES + swizzled(m, lane / 16) * 16;
         // Matrices 0..3 of B: low and high chunk of columns 0-7, then of columns 8-15; of an odd number of mma tiles the last are two.
-        const int n = warp % WARPS_N * WN + lane / 16 * 8 + lane % 8;
+        const int n = part.column() + lane / 16 * 8 + lane % 8;
         b = memory + A_BYTES + n * ROW_BYTES + swizzled(n, lane / 8 % 2) * 16;
     }
 

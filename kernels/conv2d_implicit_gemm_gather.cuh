@@ -10,7 +10,7 @@
 //
 // All:    Gather(x, w, p, begin, end)   before tile `begin` of gemm_k; past tile `end` chunks are invalid
 //         advance()                     one tile on
-//         a(move)  b(move)              call move(i, source, valid) for each of the thread's A_ROWS or B_ROWS; an invalid chunk is
+//         a(move)  b(move)              call move(i, source, valid) for each of the thread's rows of A or B; an invalid chunk is
 //                                       zero, and its source is not to be read
 // Places are 32-bit indices of elements, as arrays hold less than 2^31. Filters past the last are the last one again: what becomes
 // of them is not stored.
@@ -33,6 +33,9 @@ struct Rows {
         }
     }
 };
+
+// Whether row i of this thread is one of B: its last pass may have more rows than are left.
+__device__ inline bool is_filter(int i) { return i < BN / PASS || (int)threadIdx.x / CHUNKS < BN % PASS; }
 
 // The start of row i of B, in a filter of `depth` elements a row.
 __device__ inline int filter_at(const Conv2dParams& p, int i, int depth) {
@@ -100,7 +103,9 @@ struct Gather {
     __device__ void b(Move move) const {
         const bool valid = tiles > 0;
 #pragma unroll
-        for (int i = 0; i < B_ROWS; ++i) move(i, w + b_at[i], valid);
+        for (int i = 0; i < B_ROWS; ++i) {
+            if (is_filter(i)) move(i, w + b_at[i], valid);
+        }
     }
 };
 #else
@@ -148,7 +153,9 @@ struct Gather {
     template <typename Move>
     __device__ void b(Move move) const {
 #pragma unroll
-        for (int i = 0; i < B_ROWS; ++i) move(i, w + (b_at[i] + k), k < end);
+        for (int i = 0; i < B_ROWS; ++i) {
+            if (is_filter(i)) move(i, w + (b_at[i] + k), k < end);
+        }
     }
 };
 #endif

@@ -13,6 +13,7 @@
 #include "conv2d_implicit_gemm.cuh"
 
 static_assert(STAGES == 2, "one stage is multiplied, the other filled from registers");
+static_assert(BN % PASS == 0, "every thread moves the same number of rows of B");
 
 // The next tile, on its way through registers.
 struct Copies {

@@ -18,10 +18,12 @@ __device__ bool combine(Sums& sums, const Workspace& workspace) {
     const unsigned tile = blockIdx.y * gridDim.x + blockIdx.x;
     float4* const parts = workspace.partials + (size_t)tile * gridDim.z * PART + threadIdx.x;
     float4* const mine = parts + (size_t)blockIdx.z * PART;
+    const Part part;
 #pragma unroll
     for (int i = 0; i < MMA_M; ++i) {
 #pragma unroll
         for (int j = 0; j < MMA_N; ++j) {
+            if (!part.has_rows(i * 16) || !part.has_columns(j * 8)) continue;
             const float(&v)[4] = sums.v[i][j];
             mine[(i * MMA_N + j) * THREADS] = make_float4(v[0], v[1], v[2], v[3]);
         }
@@ -48,9 +50,10 @@ __device__ bool combine(Sums& sums, const Workspace& workspace) {
         for (int i = 0; i < MMA_M; ++i) {
 #pragma unroll
             for (int j = 0; j < MMA_N; ++j) {
-                const float4 part = parts[(size_t)z * PART + (i * MMA_N + j) * THREADS];
+                if (!part.has_rows(i * 16) || !part.has_columns(j * 8)) continue;
+                const float4 more = parts[(size_t)z * PART + (i * MMA_N + j) * THREADS];
                 float(&v)[4] = sums.v[i][j];
-                v[0] += part.x, v[1] += part.y, v[2] += part.z, v[3] += part.w;
+                v[0] += more.x, v[1] += more.y, v[2] += more.z, v[3] += more.w;
             }
         }
     }

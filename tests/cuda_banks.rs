@@ -51,15 +51,16 @@ impl Phases {
     }
 
     /// What one block of the convolution asks for in `tiles` tiles of depth, of which 128 bytes make a phase.
-    fn of_tile(&Tile { bm, bn, bk, wm, wn, stages }: &Tile, tiles: u32, projects: bool) -> Self {
-        let warps = (bm / wm) * (bn / wn);
+    fn of_tile(tile: &Tile, tiles: u32, projects: bool) -> Self {
+        let &Tile { bm, bn, bk, wm, wn, stages } = tile;
+        let (warps, across) = (tile.warps(), bn.div_ceil(wn));
         let (mma_m, mma_n, steps) = (wm / 16, wn / 8, bk / 16);
         // 16 bytes a lane, into every stage and once round again.
         let staged = (stages - 1 + tiles) * (bm + bn) * bk * 2 / 128;
         // ldmatrix: a phase for eight rows, four of 16 rows of A, two of eight columns; one step ahead.
         let fragments = warps * (1 + tiles * steps) * (mma_m * 4 + mma_n * 2);
-        // The epilogue's rows of f32: written 8 bytes a lane, read 16.
-        let rows = warps * mma_m * 16 * wn * 4 / 128;
+        // The epilogue's rows of f32: written 8 bytes a lane, read 16. Of rows that two warps have the first one's; all of a row's columns.
+        let rows = bm * across * wn * 4 / 128;
         // The shortcut's pixels, by the threads that move a tile's rows.
         let pixels = if projects { warps * bm / (warps * 32 / (bk / 8)) } else { 0 };
         Self { loads: (fragments + rows + pixels).into(), stores: (staged + rows + pixels).into() }

@@ -141,7 +141,7 @@ pub(super) fn workspace_size(variant: &ImplicitGemm, shape: &Conv2dShape, splits
     }
     let (x, y, _) = grid(shape, variant.tile.bm, variant.tile.bn);
     let tiles = x as usize * y as usize;
-    WorkspaceSize { partials: tiles * splits as usize * (variant.tile.bm * variant.tile.bn) as usize, counters: tiles }
+    WorkspaceSize { partials: tiles * splits as usize * variant.tile.sums() as usize, counters: tiles }
 }
 
 /// Why `variant` cannot run `problem`, or `Ok`.

@@ -74,18 +74,22 @@ pub(super) fn choose(
     if candidates.iter().any(|choice| choice.variant.whole_taps) {
         candidates.retain(|choice| choice.variant.whole_taps);
     }
-    keep_soonest(&mut candidates, TOLERANCE, |choice| cycles(problem, device, choice));
+    keep_soonest(
+        &mut candidates,
+        |choice| if choice.splits == 1 { TOLERANCE } else { TOLERANCE_OF_PARTS },
+        |choice| cycles(problem, device, choice),
+    );
     if !prefer(&mut candidates, |choice| wave_efficiency(problem, device, choice) >= FULL_WAVES) {
         prefer(&mut candidates, |choice| tiles(&choice.variant.tile, problem) * u64::from(choice.splits) >= ENOUGH_BLOCKS);
     }
-    keep_soonest(&mut candidates, CLOSE, |choice| cycles(problem, device, choice));
+    keep_soonest(&mut candidates, |_| CLOSE, |choice| cycles(problem, device, choice));
     candidates.into_iter().min_by_key(|&choice| (bytes(problem, choice), cycles(problem, device, choice))).ok_or(refusal)
 }
 
 /// Keeps what takes at most `percent` longer than the soonest.
-fn keep_soonest(candidates: &mut Vec<Choice>, percent: u64, cycles: impl Fn(Choice) -> u64) {
+fn keep_soonest(candidates: &mut Vec<Choice>, percent: impl Fn(Choice) -> u64, cycles: impl Fn(Choice) -> u64) {
     let least = candidates.iter().map(|&choice| cycles(choice)).min().unwrap_or(0);
-    candidates.retain(|&choice| u128::from(cycles(choice)) * 100 <= u128::from(least) * u128::from(100 + percent));
+    candidates.retain(|&choice| u128::from(cycles(choice)) * 100 <= u128::from(least) * u128::from(100 + percent(choice)));
 }
 
 /// Keeps what is `good`, if anything is, and says whether it was.
@@ -124,8 +128,10 @@ impl Rates {
 /// epilogue. An assumption, of the order of two memory latencies.
 const START_AND_END: u64 = 1500;
 
-/// Differences that the model cannot tell, in percent: applied to published figures, such models are off by a quarter.
-const TOLERANCE: u64 = 20;
+/// Differences that the model cannot tell, in percent: applied to published figures, such models are off by a quarter. Less is granted
+/// where parts are added up, which no other work can hide.
+const TOLERANCE: u64 = 25;
+const TOLERANCE_OF_PARTS: u64 = 20;
 /// Differences, in percent, for which nothing is worth more bytes.
 const CLOSE: u64 = 6;
 /// Part of a device's slots for tiles, in percent, that useful outputs fill where waves are full.
@@ -192,12 +198,13 @@ pub(super) fn main_loop_cycles(problem: impl Into<Conv2dProblem>, device: &Devic
 
 /// Waves of blocks, the steps of a block's main loop, and clocks of a step.
 fn waves_of_steps(problem: &Conv2dProblem, device: &DeviceLimits, choice: Choice, fma: u64) -> (u64, u64, u64) {
-    let Tile { bm, bn, bk, wm, wn, .. } = choice.variant.tile;
+    let tile = choice.variant.tile;
     let rates = Rates::of(device.capability);
-    let [bm, bn, bk, wm, wn] = [bm, bn, bk, wm, wn].map(u64::from);
+    let [bm, bn, bk, wm, wn, warps, sums] =
+        [tile.bm, tile.bn, tile.bk, tile.wm, tile.wn, tile.warps(), tile.sums()].map(u64::from);
     let loaded = (bm + bn) * bk * 2;
-    let read = (bm / wm) * (bn / wn) * (wm + wn) * bk * 2;
-    let tensor = (bm * bn * bk).div_ceil(fma);
+    let read = warps * (wm + wn) * bk * 2;
+    let tensor = (sums * bk).div_ceil(fma);
     let step = tensor.max((read + loaded).div_ceil(rates.shared)).max(loaded.div_ceil(rates.l2));
     let splits = u64::from(choice.splits);
     let waves = (tiles(&choice.variant.tile, problem) * splits).div_ceil(device.multiprocessors.into());
@@ -286,33 +293,52 @@ mod tests {
         Conv2dProblem { shape: shape(h, c, size, stride), projection: shortcut.map(|c0| shape(2 * h, c0, 1, 2)) }
     }
 
+    /// Blocks of the choice for a layer at batch `n`, percent of the slots for tiles that they fill, and all of it in words.
+    fn filled(device: &DeviceLimits, arithmetic: Arithmetic, n: usize, layer: Layer) -> (u64, u64, String) {
+        let (name, h, c, k, size, stride, shortcut) = layer;
+        let problem = problem(n, (h, c, k, size, stride, shortcut));
+        let choice = choose(problem, device, arithmetic).unwrap();
+        let blocks = tiles(&choice.variant.tile, &problem) * u64::from(choice.splits);
+        let full = wave_efficiency(&problem, device, choice);
+        let (variant, splits) = (choice.variant.name(), choice.splits);
+        let what = format!(
+            "{} multiprocessors, batch {n}, {name}: {variant} in {splits} parts, {blocks} blocks, {full} %",
+            device.multiprocessors
+        );
+        (blocks, full, what)
+    }
+
+    /// Blocks enough at batch 1; every batch of whole eights fills the devices.
     #[test]
     fn devices_are_filled() {
         let mut wrong = Vec::new();
         for device in [&A100, &H100] {
-            for n in [1, 8, 32, 128] {
-                let of_arithmetic = |arithmetic| RESNET18.iter().map(move |&layer| (arithmetic, layer));
-                let layers = [Arithmetic::F16, Arithmetic::Bf16].into_iter().flat_map(of_arithmetic);
-                for (arithmetic, (layer, h, c, k, size, stride, shortcut)) in layers {
-                    let problem = problem(n, (h, c, k, size, stride, shortcut));
-                    let choice = choose(problem, device, arithmetic).unwrap();
-                    let blocks = tiles(&choice.variant.tile, &problem) * u64::from(choice.splits);
-                    let full = wave_efficiency(&problem, device, choice);
-                    let good = if n == 1 { blocks >= 64 } else { full >= 90 };
-                    let what = format!(
-                        "{} multiprocessors, batch {n}, {layer}: {} in {} parts, {blocks} blocks, {full} %",
-                        device.multiprocessors,
-                        choice.variant.name(),
-                        choice.splits
-                    );
-                    println!("{what}");
-                    if !good {
-                        wrong.push(what);
+            for arithmetic in [Arithmetic::F16, Arithmetic::Bf16] {
+                for n in [1].into_iter().chain((8..=256).step_by(8)).chain([512, 1024]) {
+                    for &layer in RESNET18 {
+                        let (blocks, full, what) = filled(device, arithmetic, n, layer);
+                        println!("{what}");
+                        if if n == 1 { blocks < 64 } else { full < FULL_WAVES } {
+                            wrong.push(what);
+                        }
                     }
                 }
             }
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    /// Other batches have tiles that fill them, too, or else what ends sooner without.
+    #[test]
+    fn most_other_batches_fill_devices() {
+        for device in [&A100, &H100] {
+            let layers = (9..256).filter(|n| n % 8 != 0).flat_map(|n| RESNET18.iter().map(move |&layer| (n, layer)));
+            let of_layers: Vec<u64> = layers.map(|(n, layer)| filled(device, Arithmetic::F16, n, layer).1).collect();
+            let (all, full) = (of_layers.len(), of_layers.iter().filter(|&&full| full >= FULL_WAVES).count());
+            let least = of_layers.iter().min();
+            println!("{} multiprocessors: {full} of {all} full, the least {least:?} %", device.multiprocessors);
+            assert!(100 * full >= 90 * all, "{full} of {all}");
+        }
     }
 
     /// A unit that no layer of a ResNet ever gets would be compiled for nothing.

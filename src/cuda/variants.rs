@@ -95,9 +95,19 @@ pub struct Tile {
 }
 
 impl Tile {
+    /// Warps per block. Where their parts do not fit a whole number of times, the last lies over the end of the one before.
+    pub const fn warps(&self) -> u32 {
+        self.bm.div_ceil(self.wm) * self.bn.div_ceil(self.wn)
+    }
+
     /// Threads per block.
     pub const fn threads(&self) -> u32 {
-        (self.bm / self.wm) * (self.bn / self.wn) * 32
+        self.warps() * 32
+    }
+
+    /// Sums that a block's warps compute, those of two warps counted twice.
+    pub const fn sums(&self) -> u32 {
+        self.warps() * self.wm * self.wn
     }
 
     /// Shared memory of a block for elements of `bytes` bytes.
@@ -200,12 +210,17 @@ impl ImplicitGemm {
 /// A warp's tile decides how many bytes of shared memory an instruction of the tensor cores needs: with 64x64 they are never
 /// the bound, with 64x32 and 32x32 they are on devices of capability 7.5, 8.0 and 9.0. Blocks of 128x128 and 256x64 are made of
 /// four such warps each, the second for 64 filters; two of them fit a multiprocessor. The smaller ones are for problems with too
-/// few outputs to fill the device. Those of 48, 80, 96 and 192 rows are for batches whose outputs fill one wave of them where they
-/// leave a quarter of the device without a larger tile: 132 multiprocessors are filled by 131 tiles of 192x64 or 132 of 96x64 of
-/// eight images in layer1 and layer2 of ResNet-18, and layer4's 392 rows are 4.9 times 80 and 8.2 times 48. Those of 80x40 are as many as
-/// two parts of each need to fill 132 multiprocessors with layer4 of eight images, 130, where larger ones need six; few rows, as at
-/// batch 1, they cut into more blocks, with fewer parts to add up. The forms with a projection have no 256x64: no block of a ResNet
-/// that has one ends with 64 filters.
+/// few outputs to fill the device, or leave much of it idle in their last wave of larger tiles. On 132 multiprocessors, of ResNet-18:
+///
+/// - layer1 and layer2 of eight images are 131 tiles of 192x64, and 132 of 96x64
+/// - layer4, 392 rows of eight images, is 130 parts of 80x40 in two parts, where larger tiles need six; few rows, as at batch 1, these
+///   cut into more blocks, with fewer parts to add up
+/// - layer4 of 16 images is 126 parts of 112x88 in three; 112 divides its 784 rows. No warps of whole instructions cut 88 columns into
+///   equal parts, so that some are computed twice
+/// - layer4 of 24 images is 132 parts of 112x128 in three, that of 64 images 132 whole tiles of 96x128
+///
+/// On 108 multiprocessors, layer4 of eight images is 108 parts of 48x128 in three. The forms with a projection have no 256x64, as no block
+/// of a ResNet that has one ends with 64 filters, and nothing of 48x128, 96x64 and 192x64, by which they would gain nothing.
 ///
 /// Sums in f16 take half as many registers again, and pay on devices where shared memory is far from the bound: warps of at most
 /// 80x32, where f16 has 64x64. Their steps are as deep as f16 sums may be, for which 80x40 has no whole number of rows a thread.
@@ -216,6 +231,9 @@ pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
     whole_taps(AMPERE, Arithmetic::F16, TILE_96X64),
     whole_taps(AMPERE, Arithmetic::F16, TILE_128X64),
     whole_taps(AMPERE, Arithmetic::F16, TILE_80X128),
+    whole_taps(AMPERE, Arithmetic::F16, TILE_112X88),
+    whole_taps(AMPERE, Arithmetic::F16, TILE_96X128),
+    whole_taps(AMPERE, Arithmetic::F16, TILE_112X128),
     whole_taps(AMPERE, Arithmetic::F16, TILE_192X64),
     whole_taps(AMPERE, Arithmetic::F16, TILE_256X64),
     whole_taps(AMPERE, Arithmetic::F16, TILE_128X128),
@@ -226,6 +244,9 @@ pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
     whole_taps(AMPERE, Arithmetic::Bf16, TILE_96X64),
     whole_taps(AMPERE, Arithmetic::Bf16, TILE_128X64),
     whole_taps(AMPERE, Arithmetic::Bf16, TILE_80X128),
+    whole_taps(AMPERE, Arithmetic::Bf16, TILE_112X88),
+    whole_taps(AMPERE, Arithmetic::Bf16, TILE_96X128),
+    whole_taps(AMPERE, Arithmetic::Bf16, TILE_112X128),
     whole_taps(AMPERE, Arithmetic::Bf16, TILE_192X64),
     whole_taps(AMPERE, Arithmetic::Bf16, TILE_256X64),
     whole_taps(AMPERE, Arithmetic::Bf16, TILE_128X128),
@@ -247,19 +268,19 @@ pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
     any_channels(TURING, Arithmetic::F16Sums, TURING_64X64),
     projection(AMPERE, Arithmetic::F16, TILE_80X40),
     projection(AMPERE, Arithmetic::F16, TILE_64X64),
-    projection(AMPERE, Arithmetic::F16, TILE_48X128),
-    projection(AMPERE, Arithmetic::F16, TILE_96X64),
     projection(AMPERE, Arithmetic::F16, TILE_128X64),
     projection(AMPERE, Arithmetic::F16, TILE_80X128),
-    projection(AMPERE, Arithmetic::F16, TILE_192X64),
+    projection(AMPERE, Arithmetic::F16, TILE_112X88),
+    projection(AMPERE, Arithmetic::F16, TILE_96X128),
+    projection(AMPERE, Arithmetic::F16, TILE_112X128),
     projection(AMPERE, Arithmetic::F16, TILE_128X128),
     projection(AMPERE, Arithmetic::Bf16, TILE_80X40),
     projection(AMPERE, Arithmetic::Bf16, TILE_64X64),
-    projection(AMPERE, Arithmetic::Bf16, TILE_48X128),
-    projection(AMPERE, Arithmetic::Bf16, TILE_96X64),
     projection(AMPERE, Arithmetic::Bf16, TILE_128X64),
     projection(AMPERE, Arithmetic::Bf16, TILE_80X128),
-    projection(AMPERE, Arithmetic::Bf16, TILE_192X64),
+    projection(AMPERE, Arithmetic::Bf16, TILE_112X88),
+    projection(AMPERE, Arithmetic::Bf16, TILE_96X128),
+    projection(AMPERE, Arithmetic::Bf16, TILE_112X128),
     projection(AMPERE, Arithmetic::Bf16, TILE_128X128),
     projection(AMPERE, Arithmetic::F16Sums, TILE_64X64),
     projection(AMPERE, Arithmetic::F16Sums, TILE_48X128),
@@ -281,6 +302,9 @@ const TILE_48X128: Tile = Tile { bm: 48, bn: 128, bk: 64, wm: 48, wn: 32, stages
 const TILE_96X64: Tile = Tile { bm: 96, bn: 64, bk: 32, wm: 48, wn: 32, stages: 4 };
 const TILE_80X128: Tile = Tile { bm: 80, bn: 128, bk: 64, wm: 80, wn: 32, stages: 3 };
 const TILE_192X64: Tile = Tile { bm: 192, bn: 64, bk: 32, wm: 48, wn: 64, stages: 4 };
+const TILE_112X88: Tile = Tile { bm: 112, bn: 88, bk: 64, wm: 64, wn: 48, stages: 3 };
+const TILE_96X128: Tile = Tile { bm: 96, bn: 128, bk: 32, wm: 48, wn: 64, stages: 4 };
+const TILE_112X128: Tile = Tile { bm: 112, bn: 128, bk: 64, wm: 112, wn: 32, stages: 3 };
 const TILE_128X64: Tile = Tile { bm: 128, bn: 64, bk: 32, wm: 64, wn: 32, stages: 4 };
 const TILE_256X64: Tile = Tile { bm: 256, bn: 64, bk: 32, wm: 64, wn: 64, stages: 4 };
 const TILE_128X128: Tile = Tile { bm: 128, bn: 128, bk: 32, wm: 64, wn: 64, stages: 4 };

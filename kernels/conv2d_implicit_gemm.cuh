@@ -28,7 +28,7 @@ constexpr int CHUNKS = BK / CHUNK;     // per row of a tile
 constexpr int ROW_BYTES = BK * 2;
 constexpr int PASS = THREADS / CHUNKS; // rows that the block moves at a time, one chunk per thread
 constexpr int A_ROWS = BM / PASS;      // of a thread
-constexpr int B_ROWS = ceil_div(BN, PASS);
+constexpr int B_ROWS = ceil_div(BN, PASS); // of which not every thread has the last
 constexpr int STEPS = BK / 16;         // mma depths in a tile
 constexpr int MMA_M = WM / 16;         // mma tiles of a warp
 constexpr int MMA_N = WN / 8;
@@ -52,17 +52,24 @@ constexpr unsigned STAGE_BYTES = (BM + BN) * ROW_BYTES;
 // the pair. Writes stay free of conflicts: eight threads fill whole rows.
 __device__ inline int swizzled(int row, int chunk) { return chunk ^ (CHUNKS == 8 ? row & 7 : (row >> 1) & 3); }
 
-// A warp's part of the block's tile. Where parts do not fit the tile's rows or columns a whole number of times, the last one lies over
-// the end of the one before: what both compute is the earlier warp's to hand on.
-struct Part {
-    static constexpr int TWICE_M = WARPS_M * WM - BM, TWICE_N = WARPS_N * WN - BN; // rows, columns of the last parts
+// A warp's area of the block's tile. Where areas do not fit the tile's rows or columns a whole number of times, the last one lies over
+// the end of the one before. What both warps compute is the earlier one's to hand on; columns are the later one's where the tile begins
+// in the middle of a sector, so that both end and begin with whole ones.
+struct Area {
+    static constexpr int TWICE_M = WARPS_M * WM - BM, TWICE_N = WARPS_N * WN - BN; // first rows, columns that the one before has, too
     const int down = threadIdx.x / 32 / WARPS_N, across = threadIdx.x / 32 % WARPS_N;
 
     __device__ int row() const { return TWICE_M == 0 ? down * WM : min(down * WM, BM - WM); }
     __device__ int column() const { return TWICE_N == 0 ? across * WN : min(across * WN, BN - WN); }
-    // Whether the warp hands on its rows or columns from `at`, of one mma tile.
+    // Whether the warp hands on the mma tiles from its row or column `at`.
     __device__ bool has_rows(int at) const { return at >= TWICE_M || down < WARPS_M - 1; }
-    __device__ bool has_columns(int at) const { return at >= TWICE_N || across < WARPS_N - 1; }
+    __device__ bool has_columns(int at) const {
+        if constexpr (TWICE_N == 0) return true;
+        const int owner = WARPS_N - 2 + (int)(blockIdx.y * BN / CHUNK % 2);
+        const bool is_shared = across == WARPS_N - 1 ? at < TWICE_N : across == WARPS_N - 2 && at >= WN - TWICE_N;
+        return !is_shared || across == owner;
+    }
+    __device__ bool has(int row, int column) const { return has_rows(row) && has_columns(column); }
 };
 
 // From a stage to the one that is filled or read next.
@@ -94,12 +101,12 @@ struct Reader {
 
     __device__ explicit Reader(unsigned memory) {
         const int lane = threadIdx.x % 32;
-        const Part part;
+        const Area area;
         // Matrices 0..3 of A: rows 0-7 and 8-15 of the low chunk, then of the high chunk.
-        const int m = part.row() + lane % 16;
+        const int m = area.row() + lane % 16;
         a = memory + m * ROW_BYTES + swizzled(m, lane / 16) * 16;
         // Matrices 0..3 of B: low and high chunk of columns 0-7, then of columns 8-15; of an odd number of mma tiles the last are two.
-        const int n = part.column() + lane / 16 * 8 + lane % 8;
+        const int n = area.column() + lane / 16 * 8 + lane % 8;
         b = memory + A_BYTES + n * ROW_BYTES + swizzled(n, lane / 8 % 2) * 16;
     }
 

@@ -6,7 +6,7 @@
 //   conv2d_implicit_gemm_sm75_projection_f16_nhwc ends a residual block whose shortcut is a convolution:
 //   y[n,p,q,k] = relu(bias[k] + sum_{r,s,c} ... + sum_c x0[n, p*stride0, q*stride0, c] * w0[k,c]), C and C0 multiples of BK, gemm_k = R*S*C + C0
 //   grid (ceil(gemm_m/BM), ceil(gemm_n/BN), splits)   block (THREADS, 1, 1); with splits > 1 a workspace of
-//   4*splits*BM*BN bytes a tile for partial sums, and a counter a tile: see conv2d_implicit_gemm_split.cuh
+//   16*splits*MMA_M*MMA_N*THREADS bytes a tile for partial sums, and a counter a tile: see conv2d_implicit_gemm_split.cuh
 //   smem 2*(BM+BN)*BK*2 bytes: 128x128x32 = 32 KiB; the next tile waits in registers
 //   f32 accumulation, in the forms called f16_sums f16 within a tile's depth; taps outside the image are zero; residue rows and columns are masked, never read past the end
 //   sm_75: ldmatrix, mma.m16n8k8

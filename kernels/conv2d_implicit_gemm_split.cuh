@@ -2,7 +2,7 @@
 //
 // Every block leaves its sums in memory; the last one to arrive adds them up, in the order of the parts whatever the order of
 // arrival, so that results are the same bit for bit, and goes on with the epilogue. Sums lie in the order of the threads'
-// registers: whole lines, and nothing to rearrange.
+// registers: whole lines, and nothing to rearrange. The places of those that a warp does not hand on (see Area) are never touched.
 #pragma once
 
 // Null where gridDim.z is 1.
@@ -18,12 +18,12 @@ __device__ bool combine(Sums& sums, const Workspace& workspace) {
     const unsigned tile = blockIdx.y * gridDim.x + blockIdx.x;
     float4* const parts = workspace.partials + (size_t)tile * gridDim.z * PART + threadIdx.x;
     float4* const mine = parts + (size_t)blockIdx.z * PART;
-    const Part part;
+    const Area area;
 #pragma unroll
     for (int i = 0; i < MMA_M; ++i) {
 #pragma unroll
         for (int j = 0; j < MMA_N; ++j) {
-            if (!part.has_rows(i * 16) || !part.has_columns(j * 8)) continue;
+            if (!area.has(i * 16, j * 8)) continue;
             const float(&v)[4] = sums.v[i][j];
             mine[(i * MMA_N + j) * THREADS] = make_float4(v[0], v[1], v[2], v[3]);
         }
@@ -50,10 +50,10 @@ __device__ bool combine(Sums& sums, const Workspace& workspace) {
         for (int i = 0; i < MMA_M; ++i) {
 #pragma unroll
             for (int j = 0; j < MMA_N; ++j) {
-                if (!part.has_rows(i * 16) || !part.has_columns(j * 8)) continue;
-                const float4 more = parts[(size_t)z * PART + (i * MMA_N + j) * THREADS];
+                if (!area.has(i * 16, j * 8)) continue;
+                const float4 part = parts[(size_t)z * PART + (i * MMA_N + j) * THREADS];
                 float(&v)[4] = sums.v[i][j];
-                v[0] += more.x, v[1] += more.y, v[2] += more.z, v[3] += more.w;
+                v[0] += part.x, v[1] += part.y, v[2] += part.z, v[3] += part.w;
             }
         }
     }

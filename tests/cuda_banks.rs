@@ -1,7 +1,7 @@
 //! The layouts of shared memory, enumerated: the software device looks at the address of every lane of every access, phase by phase, and
-//! counts where two of them need one bank. The addresses of the convolution depend on neither data nor shape, so that one block of
-//! each tile of the table, deep enough to go round its stages, shows all of them; that there were so many phases as the layout has says
-//! that none was left out. Those of the stem and the classifier depend on where rows begin: on all places. Those of the maps and of the
+//! counts where two of them need one bank. The addresses of the convolution depend on neither data nor shape, so that blocks of each tile
+//! of the table, deep enough to go round its stages, show all of them; that there were so many phases as the layout has says that none was
+//! left out. Two blocks, as where a tile begins in memory depends on its number: either stores whole sectors, and once. Those of the stem and the classifier depend on where rows begin: on all places. Those of the maps and of the
 //! eigenvectors depend on sizes: on common ones, and on those where rows are shared among warps in another way.
 
 #![cfg(feature = "cuda")]
@@ -21,6 +21,7 @@ use camshaft::tensor::Nhwc;
 use common::cuda::{Buffer, Device, Guarded, Room, install, software, with_settings};
 use common::methods::{Batch, asked};
 use half::{bf16, f16};
+use serde_json::Value;
 
 /// Passes over the banks of a launch's loads and stores, and how many there would be without conflicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,17 +41,15 @@ impl Phases {
 
     /// Of all launches since the last call, with their kernels' names.
     fn of_launches() -> Vec<(String, [Self; 2])> {
-        let report = install().take_report();
-        let of = |launch: &serde_json::Value| {
-            let count = |access: &str, field: &str| launch["counters"][access][field].as_u64().expect("a count");
-            let phases = ["wavefronts", "ideal_wavefronts"]
-                .map(|field| Self { loads: count("shared_load", field), stores: count("shared_store", field) });
-            (launch["kernel"].as_str().expect("a name").to_owned(), phases)
-        };
-        report["launches"].as_array().expect("a list of launches").iter().map(of).collect()
+        launches().iter().map(|launch| (launch["kernel"].as_str().expect("a name").to_owned(), Self::of(launch))).collect()
     }
 
-    /// What one block of the convolution asks for in `tiles` tiles of depth, of which 128 bytes make a phase.
+    fn of(launch: &Value) -> [Self; 2] {
+        ["wavefronts", "ideal_wavefronts"]
+            .map(|field| Self { loads: count(launch, "shared_load", field), stores: count(launch, "shared_store", field) })
+    }
+
+    /// What two blocks of the convolution ask for in `tiles` tiles of depth, of which 128 bytes make a phase.
     fn of_tile(tile: &Tile, tiles: u32, projects: bool) -> Self {
         let &Tile { bm, bn, bk, wm, wn, stages } = tile;
         let (warps, across) = (tile.warps(), bn.div_ceil(wn));
@@ -59,29 +58,39 @@ impl Phases {
         let staged = (stages - 1 + tiles) * (bm + bn) * bk * 2 / 128;
         // ldmatrix: a phase for eight rows, four of 16 rows of A, two of eight columns; one step ahead.
         let fragments = warps * (1 + tiles * steps) * (mma_m * 4 + mma_n * 2);
-        // The epilogue's rows of f32: written 8 bytes a lane, read 16. Of rows that two warps have the first one's; all of a row's columns.
+        // The epilogue's rows of f32: written 8 bytes a lane, read 16. Rows that two warps have are the first one's, columns both's.
         let rows = bm * across * wn * 4 / 128;
         // The shortcut's pixels, by the threads that move a tile's rows.
         let pixels = if projects { warps * bm / (warps * 32 / (bk / 8)) } else { 0 };
-        Self { loads: (fragments + rows + pixels).into(), stores: (staged + rows + pixels).into() }
+        Self { loads: (2 * (fragments + rows + pixels)).into(), stores: (2 * (staged + rows + pixels)).into() }
     }
+}
+
+/// Since the last call, with their counters.
+fn launches() -> Vec<Value> {
+    install().take_report()["launches"].as_array().expect("a list of launches").clone()
+}
+
+fn count(launch: &Value, access: &str, field: &str) -> u64 {
+    launch["counters"][access][field].as_u64().expect("a count")
 }
 
 fn shape(image: [usize; 4], k: usize) -> Conv2dShape {
     Conv2dShape::new(image, k, Window { size: (1, 1), stride: 1, pad: 0 }).unwrap()
 }
 
-/// One block of `variant`, and its phases.
+/// Two blocks of `variant`, side by side, their phases and what they store.
 fn convolve<T: Element + Guarded>(device: &Device, variant: &'static ImplicitGemm) {
     let tile = &variant.tile;
     let (bm, bn, bk) = (tile.bm as usize, tile.bn as usize, tile.bk as usize);
     let (tiles, shortcut_tiles) = (tile.stages + 1, if variant.projects { 2 } else { 0 });
-    let main = shape([1, 1, bm, tiles as usize * bk], bn);
-    let shortcut = shape([1, 1, bm, 2 * bk], bn);
+    let k = 2 * bn;
+    let main = shape([1, 1, bm, tiles as usize * bk], k);
+    let shortcut = shape([1, 1, bm, 2 * bk], k);
     let zeros = |len: usize| Buffer::<T>::new(device, &vec![0.0; len], Room::Exact);
-    let [(x, w), (x0, w0)] = [&main, &shortcut].map(|shape| (zeros(bm * shape.c()), zeros(bn * shape.c())));
-    let bias = Buffer::<f32>::new(device, &vec![0.0; bn], Room::Exact);
-    let mut y = Buffer::<T>::output(device, bm * bn, Room::Exact);
+    let [(x, w), (x0, w0)] = [&main, &shortcut].map(|shape| (zeros(bm * shape.c()), zeros(k * shape.c())));
+    let bias = Buffer::<f32>::new(device, &vec![0.0; k], Room::Exact);
+    let mut y = Buffer::<T>::output(device, bm * k, Room::Exact);
     let bias = bias.span(device);
     let projection = Projection { shape: &shortcut, x: x0.span(device), w: w0.span(device) };
     let epilogue = if variant.projects { Epilogue::BiasProjectionRelu { bias, projection } } else { Epilogue::BiasRelu { bias } };
@@ -89,9 +98,16 @@ fn convolve<T: Element + Guarded>(device: &Device, variant: &'static ImplicitGem
     install().take_report();
     Conv2dImplicitGemm::new(&device.modules, variant).unwrap().launch(&device.stream, args).unwrap();
     device.stream.synchronize().unwrap();
-    let [found, without_conflicts] = Phases::of_launch(&variant.name());
-    assert_eq!(found, without_conflicts, "bank conflicts of {}", variant.name());
-    assert_eq!(found, Phases::of_tile(tile, tiles + shortcut_tiles, variant.projects), "phases of {}", variant.name());
+    let (name, launches) = (variant.name(), launches());
+    let [launch] = &launches[..] else { panic!("one launch: {launches:?}") };
+    assert_eq!(launch["kernel"], name);
+    let [found, without_conflicts] = Phases::of(launch);
+    assert_eq!(found, without_conflicts, "bank conflicts of {name}");
+    assert_eq!(found, Phases::of_tile(tile, tiles + shortcut_tiles, variant.projects), "phases of {name}");
+    assert_eq!(count(launch, "global_store", "bytes"), (bm * k * 2) as u64, "bytes stored by {name}");
+    // Of 16 elements. Where a row's chunks go to two instructions of a warp, one more is touched.
+    let (sectors, fewest) = (count(launch, "global_store", "sectors"), (bm * 2 * bn.div_ceil(16)) as u64);
+    assert!(20 * sectors <= 21 * fewest, "{name} stores to {sectors} sectors, {fewest} would do");
 }
 
 fn convolutions(device: &Device) {

@@ -129,7 +129,7 @@ impl Rates {
 const START_AND_END: u64 = 1500;
 
 /// Differences that the model cannot tell, in percent: applied to published figures, such models are off by a quarter. Less is granted
-/// where parts are added up, which no other work can hide.
+/// to parts: with a quarter, they would take 7 % longer at batch 1 on 58 multiprocessors, and fill no more batches of whole eights.
 const TOLERANCE: u64 = 25;
 const TOLERANCE_OF_PARTS: u64 = 20;
 /// Differences, in percent, for which nothing is worth more bytes.
@@ -318,7 +318,8 @@ mod tests {
                     for &layer in RESNET18 {
                         let (blocks, full, what) = filled(device, arithmetic, n, layer);
                         println!("{what}");
-                        if if n == 1 { blocks < 64 } else { full < FULL_WAVES } {
+                        let good = if n == 1 { blocks >= ENOUGH_BLOCKS } else { full >= FULL_WAVES };
+                        if !good {
                             wrong.push(what);
                         }
                     }
@@ -328,16 +329,15 @@ mod tests {
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
 
-    /// Other batches have tiles that fill them, too, or else what ends sooner without.
+    /// Most other batches fill them, too; the rest ends sooner without.
     #[test]
     fn most_other_batches_fill_devices() {
         for device in [&A100, &H100] {
             let layers = (9..256).filter(|n| n % 8 != 0).flat_map(|n| RESNET18.iter().map(move |&layer| (n, layer)));
             let of_layers: Vec<u64> = layers.map(|(n, layer)| filled(device, Arithmetic::F16, n, layer).1).collect();
             let (all, full) = (of_layers.len(), of_layers.iter().filter(|&&full| full >= FULL_WAVES).count());
-            let least = of_layers.iter().min();
-            println!("{} multiprocessors: {full} of {all} full, the least {least:?} %", device.multiprocessors);
-            assert!(100 * full >= 90 * all, "{full} of {all}");
+            println!("{} multiprocessors: {full} of {all} are full", device.multiprocessors);
+            assert!(100 * full >= 95 * all, "{full} of {all}");
         }
     }
 

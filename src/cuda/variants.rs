@@ -210,20 +210,22 @@ impl ImplicitGemm {
 /// A warp's tile decides how many bytes of shared memory an instruction of the tensor cores needs: with 64x64 they are never
 /// the bound, with 64x32 and 32x32 they are on devices of capability 7.5, 8.0 and 9.0. Blocks of 128x128 and 256x64 are made of
 /// four such warps each, the second for 64 filters; two of them fit a multiprocessor. The smaller ones are for problems with too
-/// few outputs to fill the device, or leave much of it idle in their last wave of larger tiles. On 132 multiprocessors, of ResNet-18:
+/// few outputs to fill the device, or that leave much of it idle in their last wave of larger tiles. Of ResNet-18 with 132
+/// multiprocessors:
 ///
-/// - layer1 and layer2 of eight images are 131 tiles of 192x64, and 132 of 96x64
-/// - layer4, 392 rows of eight images, is 130 parts of 80x40 in two parts, where larger tiles need six; few rows, as at batch 1, these
+/// - layer1 of eight images is 131 tiles of 192x64, layer2 is 132 of 96x64
+/// - layer4 of eight images, 392 rows, is 130 blocks of 80x40 in two parts, where larger tiles need six; few rows, as at batch 1, these
 ///   cut into more blocks, with fewer parts to add up
-/// - layer4 of 16 images is 126 parts of 112x88 in three; 112 divides its 784 rows. No warps of whole instructions cut 88 columns into
-///   equal parts, so that some are computed twice
-/// - layer4 of 24 images is 132 parts of 112x128 in three, that of 64 images 132 whole tiles of 96x128
+/// - layer4 of 16 images, 784 rows or 7 times 112, is 126 blocks of 112x88 in three parts. 88 columns are eleven instructions wide,
+///   which two warps cannot share equally: some they compute both
+/// - layer4 of 24 images is 132 blocks of 112x128 in three parts, of 64 images 132 tiles of 96x128
 ///
-/// On 108 multiprocessors, layer4 of eight images is 108 parts of 48x128 in three. The forms with a projection have no 256x64, as no block
-/// of a ResNet that has one ends with 64 filters, and nothing of 48x128, 96x64 and 192x64, by which they would gain nothing.
+/// With 108, layer4 of eight images is 108 blocks of 48x128 in three parts; with 58, layer2 is 56 tiles of 112x128. The forms with a
+/// projection have no 256x64, as no block of a ResNet that has one ends with 64 filters, and nothing of 48x128 and 192x64, by which
+/// they would gain nothing.
 ///
 /// Sums in f16 take half as many registers again, and pay on devices where shared memory is far from the bound: warps of at most
-/// 80x32, where f16 has 64x64. Their steps are as deep as f16 sums may be, for which 80x40 has no whole number of rows a thread.
+/// 80x32, where f16 has 64x64. Their steps are as deep as f16 sums may be, for which 80x40 has too few rows a pass.
 pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
     whole_taps(AMPERE, Arithmetic::F16, TILE_80X40),
     whole_taps(AMPERE, Arithmetic::F16, TILE_64X64),
@@ -268,6 +270,7 @@ pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
     any_channels(TURING, Arithmetic::F16Sums, TURING_64X64),
     projection(AMPERE, Arithmetic::F16, TILE_80X40),
     projection(AMPERE, Arithmetic::F16, TILE_64X64),
+    projection(AMPERE, Arithmetic::F16, TILE_96X64),
     projection(AMPERE, Arithmetic::F16, TILE_128X64),
     projection(AMPERE, Arithmetic::F16, TILE_80X128),
     projection(AMPERE, Arithmetic::F16, TILE_112X88),
@@ -276,6 +279,7 @@ pub const IMPLICIT_GEMM: &[ImplicitGemm] = &[
     projection(AMPERE, Arithmetic::F16, TILE_128X128),
     projection(AMPERE, Arithmetic::Bf16, TILE_80X40),
     projection(AMPERE, Arithmetic::Bf16, TILE_64X64),
+    projection(AMPERE, Arithmetic::Bf16, TILE_96X64),
     projection(AMPERE, Arithmetic::Bf16, TILE_128X64),
     projection(AMPERE, Arithmetic::Bf16, TILE_80X128),
     projection(AMPERE, Arithmetic::Bf16, TILE_112X88),

@@ -1,8 +1,9 @@
 //! The layouts of shared memory, enumerated: the software device looks at the address of every lane of every access, phase by phase, and
 //! counts where two of them need one bank. The addresses of the convolution depend on neither data nor shape, so that blocks of each tile
 //! of the table, deep enough to go round its stages, show all of them; that there were so many phases as the layout has says that none was
-//! left out. Two blocks, as where a tile begins in memory depends on its number: either stores whole sectors, and once. Those of the stem and the classifier depend on where rows begin: on all places. Those of the maps and of the
-//! eigenvectors depend on sizes: on common ones, and on those where rows are shared among warps in another way.
+//! left out. They are two, as where a tile's columns begin in memory depends on its number: either stores whole sectors, and once. Those
+//! of the stem and the classifier depend on where rows begin: on all places. Those of the maps and of the eigenvectors depend on sizes: on
+//! common ones, and on those where rows are shared among warps in another way.
 
 #![cfg(feature = "cuda")]
 

@@ -86,8 +86,10 @@ fn parts_of_a_depth_add_up() {
         let (problem, room) = (Problem::new(shape), if index % 2 == 0 { Room::Guarded } else { Room::Exact });
         let want = problem.want();
         assert!(want.iter().all(|value| value.abs() < 2000.0), "f16 holds whole numbers to 2048 only");
+        // Once is enough for a large one, which leaves its counters as it found them, too.
+        let launches = if shape.gemm_m() * shape.gemm_k() < 100_000 { 2 } else { 1 };
         for kernel in kernels(&device, &shape) {
-            for (launch, y) in problem.run(&device, &kernel, splits, room, 2).iter().enumerate() {
+            for (launch, y) in problem.run(&device, &kernel, splits, room, launches).iter().enumerate() {
                 equal(&format!("launch {launch} of {} in {splits} parts, {shape:?}", kernel.name()), y, &want);
             }
         }

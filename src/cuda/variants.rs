@@ -222,7 +222,7 @@ impl ImplicitGemm {
 ///
 /// With 108, layer4 of eight images is 108 blocks of 48x128 in three parts; with 58, layer2 is 56 tiles of 112x128. The forms with a
 /// projection have no 256x64, as no block of a ResNet that has one ends with 64 filters, and nothing of 48x128 and 192x64, by which
-/// they would gain nothing.
+/// they would gain next to nothing.
 ///
 /// Sums in f16 take half as many registers again, and pay on devices where shared memory is far from the bound: warps of at most
 /// 80x32, where f16 has 64x64. Their steps are as deep as f16 sums may be, for which 80x40 has too few rows a pass.

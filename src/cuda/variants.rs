@@ -95,7 +95,7 @@ pub struct Tile {
 }
 
 impl Tile {
-    /// Warps per block. Where their parts do not fit a whole number of times, the last lies over the end of the one before.
+    /// Warps per block. Where their areas do not fit a whole number of times, the last lies over the end of the one before.
     pub const fn warps(&self) -> u32 {
         self.bm.div_ceil(self.wm) * self.bn.div_ceil(self.wn)
     }
